@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=sh
+#
+# lib.sh - what every script here shares: where things are, how to say
+# something to the user, and how to stop with a reason.
+#
+# Sourced, never run:  . "$(dirname "$0")/lib.sh"
+
+TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+BUILD=${BUILD:-$TOP/build}
+# shellcheck disable=SC2034 # read by the scripts that source this file
+LINUX=$BUILD/linux
+
+# Progress goes to stderr so that a script's stdout stays its result.
+say()
+{
+	printf '%s\n' "== $*" >&2
+}
+
+die()
+{
+	printf '%s: %s\n' "$(basename -- "$0")" "$*" >&2
+	exit 1
+}
+
+# org_builddir ORG [DEBUG]: the O= directory of one organisation's kernel.
+org_builddir()
+{
+	case $1 in
+	up|msgp|connp-l) ;;
+	*) die "ORG=$1 is not an organisation; use one of: up msgp connp-l" ;;
+	esac
+	if [ "${2:-}" = 1 ]; then
+		printf '%s\n' "$BUILD/$1-debug"
+	else
+		printf '%s\n' "$BUILD/$1"
+	fi
+}
