@@ -36,3 +36,15 @@ org_builddir()
 		printf '%s\n' "$BUILD/$1"
 	fi
 }
+
+# One date for the base commit and the kernels' build stamp, so that the same
+# source gives the same bits: the release of Linux 6.12.
+# shellcheck disable=SC2034
+EPOCH='2024-11-17T22:15:08Z'
+
+# Identifies the content of patches/ as prepare.sh applied it.
+series_id()
+{
+	(cd "$TOP/patches" 2>/dev/null && sed 's/#.*//' series | xargs -r cat \
+	 series) 2>/dev/null | sha256sum
+}

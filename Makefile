@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Every command of the project; each target is a script of its own, which
+# opens by saying what it does.  "make help" lists them.
+
+export ORG ?=
+export DEBUG ?=
+BUILD ?= $(CURDIR)/build
+export BUILD
+
+SMP_ORGS := msgp connp-l
+ORGS := up $(SMP_ORGS)
+
+.DEFAULT_GOAL := compare
+.PHONY: help compare test vm iperf3 packages prepare refresh kernel kernels \
+	tools check-style check-identity clean
+
+help:
+	@echo 'make                 = make compare'
+	@echo 'make compare         build UP, MsgP and ConnP-L, boot and load each, print the table'
+	@echo '    CONNS="6 192" DURATION=20 ROUNDS=3 TSO=off   (see scripts/compare.py --help)'
+	@echo 'make test            every check and test; what CI runs'
+	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
+	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
+	@echo
+	@echo 'make packages        install missing Debian packages'
+	@echo 'make prepare         unpack the kernel source and apply patches/ in build/linux'
+	@echo '    KERNEL_SRC=...   a Linux 6.12 tarball or tree instead of the Debian package'
+	@echo 'make refresh         write the commits of build/linux back to patches/'
+	@echo 'make kernel ORG=...  build one kernel: $(ORGS)'
+	@echo '    DEBUG=1          with lockdep, KASAN and their like'
+	@echo 'make kernels         all of them'
+	@echo 'make tools           build the benchmark'
+	@echo 'make check-identity  MsgP objects against the unpatched tree'
+	@echo 'make check-style     checkpatch, sparse, W=1, kernel-doc, shellcheck'
+	@echo 'make clean           remove build outputs, keep build/linux'
+
+packages:
+	@scripts/packages.sh
+
+prepare: packages
+	@scripts/prepare.sh
+
+refresh:
+	@scripts/refresh.sh
+
+kernel: prepare
+	@scripts/kernel.sh
+
+kernels: prepare
+	@for org in $(ORGS); do ORG=$$org scripts/kernel.sh || exit; done
+
+tools: packages
+	@$(MAKE) -s -C tools/net/ptcpbench O=$(BUILD)/tools
+
+compare: kernels tools
+	@scripts/compare.py
+
+vm: kernel tools
+	@scripts/vm.py
+
+iperf3: kernel tools
+	@scripts/iperf3.py
+
+test: packages prepare
+	@scripts/test.sh
+
+check-style: prepare
+	@scripts/check-style.sh
+
+check-identity: prepare
+	@ORG=msgp DEBUG= scripts/kernel.sh
+	@scripts/check-identity.sh
+
+# build/linux may hold work that is nowhere else.
+clean:
+	rm -rf $(foreach org,$(ORGS),$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
+		$(BUILD)/tools $(BUILD)/identity

@@ -1,0 +1,122 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# kernel.sh - configure and build one organisation's kernel out of tree.
+#
+#   ORG=up|msgp|connp-l [DEBUG=1] [JOBS=n] scripts/kernel.sh
+#
+# Merges configs/base.config, ORG.config and debug.config over allnoconfig,
+# fails if a requested line did not survive, and builds build/ORG (with
+# DEBUG=1 build/ORG-debug); the whole log is kept beside it as ORG.log.
+# Needs build/linux (prepare.sh).  Uses ccache where it is installed: kernels
+# that differ only in our options share most of their objects.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+org=${ORG:?is not set; use ORG=up, ORG=msgp or ORG=connp-l}
+out=$(org_builddir "$org" "${DEBUG:-}")
+log=$out.log
+jobs=${JOBS:-$(nproc)}
+
+fragments="$TOP/configs/base.config $TOP/configs/$org.config"
+[ "${DEBUG:-}" != 1 ] || fragments="$fragments $TOP/configs/debug.config"
+
+cc=gcc
+if command -v ccache >/dev/null; then
+	cc='ccache gcc'
+	# The object directory differs between organisations, and nothing in
+	# an object depends on it.
+	export CCACHE_NOHASHDIR=1
+fi
+
+# An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
+kmake()
+{
+	make -C "$LINUX" O="$out" CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
+}
+
+# The last line given for each symbol, in the form .config would have it.
+requested()
+{
+	cat "$@" | awk '
+		/^CONFIG_/ { name = $0; sub(/=.*/, "", name); line[name] = $0 }
+		/^# CONFIG_[A-Z0-9_]* is not set$/ { line[$2] = $0 }
+		END { for (name in line) print line[name] }' | sort
+}
+
+# A symbol that cannot be chosen at all is absent, which counts as not set.
+lost_lines()
+{
+	while read -r line; do
+		case $line in
+		\#*)
+			set -- $line
+			grep -q "^$2=" "$out/.config" && echo "$line"
+			;;
+		*)
+			grep -qxF -e "$line" "$out/.config" || echo "$line"
+			;;
+		esac
+	done <"$out/requested.config" || true
+}
+
+# Anything that can change the answer: the fragments, and Kconfig.
+config_key()
+{
+	cat $fragments "$TOP/Kconfig.connp" "$LINUX/net/ipv4/Kconfig" \
+		2>/dev/null | sha256sum
+}
+
+configure()
+{
+	say "configuring $out"
+	rm -f "$out/config.key"
+	requested $fragments >"$out/requested.config"
+	KCONFIG_ALLCONFIG=$out/requested.config kmake allnoconfig \
+		>"$log" 2>&1 || die "allnoconfig failed; see $log"
+	lost=$(lost_lines)
+	[ -z "$lost" ] || die "configs/ asks for lines that Kconfig did not" \
+		"keep (a dependency is missing, or the symbol is unknown):
+$lost"
+	config_key >"$out/config.key"
+}
+
+# Counts what make says it built, and reports every few seconds.
+progress()
+{
+	awk -v name="$(basename "$out")" '
+	BEGIN { srand(); start = last = srand() }
+	/^  [A-Z]/ { done++ }
+	{ print; fflush() }
+	done % 20 == 0 {
+		srand(); now = srand()
+		if (now - last >= 5) {
+			last = now
+			printf "== %s: %d steps, %d s, now %s\n", name, done,
+				now - start, $NF > "/dev/stderr"
+		}
+	}' >"$log"
+}
+
+build()
+{
+	{ kmake -j"$jobs" bzImage 2>&1 || echo "kernel.sh: make failed"; } |
+		progress
+	if [ "$(tail -n 1 "$log")" = "kernel.sh: make failed" ]; then
+		grep -n -A5 -E '(error|Error [0-9]|undefined reference)' \
+			"$log" | head -n 40 >&2
+		die "building $out failed; the whole log is in $log"
+	fi
+	# The compiler's warnings are ours to see.
+	grep -E '(: warning:|^WARNING)' "$log" >&2 || true
+}
+
+[ -f "$LINUX/.git/connp-series" ] || die "no $LINUX; run 'make prepare' first"
+mkdir -p "$out"
+exec 9>"$out.lock"
+flock 9
+[ "$(config_key)" = "$(cat "$out/config.key" 2>/dev/null)" ] || configure
+build
+say "$(cat "$out/include/config/kernel.release"): $out/arch/x86/boot/bzImage"
