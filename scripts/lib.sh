@@ -6,6 +6,9 @@
 #
 # Sourced, never run:  . "$(dirname "$0")/lib.sh"
 
+# The same order and the same messages everywhere.
+export LC_ALL=C
+
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 BUILD=${BUILD:-$TOP/build}
 # shellcheck disable=SC2034 # read by the scripts that source this file
@@ -47,4 +50,23 @@ series_id()
 {
 	(cd "$TOP/patches" 2>/dev/null && sed 's/#.*//' series | xargs -r cat \
 	 series) 2>/dev/null | sha256sum
+}
+
+# recorded_command OBJDIR OBJECT SOURCE: how kbuild compiled OBJECT in OBJDIR,
+# with SOURCE in the place of build/linux.  To be run where what the command
+# names relative to OBJDIR (include, tools, ...) can be found.
+recorded_command()
+{
+	sed -n '1s/^savedcmd_[^ ]* := //p' \
+		"$1/$(dirname "$2")/.$(basename "$2").cmd" |
+		sed "s|\$(pound)|#|g; s|\$\$|\$|g; s|$LINUX|$3|g"
+}
+
+# export_base DIR: the directories of the unpatched source that compiling one
+# of the objects we touch reads.
+export_base()
+{
+	mkdir -p "$1"
+	git -C "$LINUX" archive base include arch/x86 net kernel lib mm \
+		scripts | tar -x -C "$1"
 }

@@ -17,7 +17,7 @@ packages='gcc libc6-dev make git bc bison flex libelf-dev libssl-dev perl
 packages="$packages qemu-system-x86 busybox-static iproute2 ethtool procps
 	util-linux pkg-config libevent-dev iperf3"
 # The checks.
-packages="$packages binutils sparse shellcheck spin"
+packages="$packages binutils sparse shellcheck mypy spin"
 
 missing_packages()
 {

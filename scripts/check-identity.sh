@@ -1,0 +1,127 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# check-identity.sh - prove that MsgP is stock Linux: every object of
+# build/msgp whose compilation read a file the series touches is compiled
+# again from the unpatched source, and must come out the same.
+#
+# "Again" is literal: with the command kbuild recorded, in which only the
+# source tree is replaced.  "The same" is: the contents and relocations of
+# all sections of the linked kernel, .text, .rodata and .data among them, but
+# not __bug_table, which holds line numbers.
+#
+# Needs build/msgp (kernel.sh).  Prints a line per object, ends with a count,
+# and shows the first differences of an object that differs.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+msgp=$(org_builddir msgp)
+work=$BUILD/identity
+base=$work/linux
+export CCACHE_NOHASHDIR=1
+
+# An object as text.  The assembler has turned references to local symbols
+# into section and offset, so compiler-made names do not matter.
+contents()
+{
+	objcopy --strip-debug -R __bug_table -R .rela__bug_table -R .comment \
+		-R '.discard*' -R '.rela.discard*' "$1" "$2.stripped"
+	objdump -s -r -w "$2.stripped" | sed 1,3d >"$2.contents"
+}
+
+compare_one()
+{
+	object=$1
+	mkdir -p "$(dirname "$object")"
+	if ! sh -c "$(recorded_command "$msgp" "$object" "$base")" >"$object.log" 2>&1; then
+		echo "not ok - $object: cannot be compiled from the base:"
+		sed 's/^/# /' "$object.log"
+		return 1
+	fi
+	contents "$object" "$object.base"
+	contents "$msgp/$object" "$object.msgp"
+	if cmp -s "$object.base.contents" "$object.msgp.contents"; then
+		size=$(size -A "$object" | awk '
+			/^\.(text|rodata|data|init|exit)/ { sum += $2 }
+			END { print sum + 0 }')
+		echo "ok - $object: $size bytes in" \
+		     "$(grep -c '^Contents' "$object.base.contents") sections," \
+		     "$(grep -c ' R_X86_64_' "$object.base.contents")" \
+		     "relocations equal"
+		return 0
+	fi
+	echo "not ok - $object differs from the unpatched tree's; the first" \
+	     "differences (base < > msgp):"
+	for side in base msgp; do
+		objdump -dr --no-show-raw-insn "$object.$side.stripped" |
+			sed 1,3d >"$object.$side.code"
+	done
+	for kind in code contents; do
+		diff -F '^[0-9a-f]* <.*>:$' -F '^Contents' -U 2 \
+			"$object.base.$kind" "$object.msgp.$kind" |
+			sed 's/^/# /' | head -n 24
+	done
+	return 1
+}
+
+# The files of the series, as kbuild's dependency lists spell them.
+touched_files()
+{
+	git -C "$LINUX" diff --name-only base |
+		grep -E '\.[chS]$' | sed "s|^|$LINUX/|"
+}
+
+# Of what the kernel is linked from, what was compiled with one of them.
+touched_objects()
+{
+	find net kernel lib mm fs drivers arch init -name '.*.o.cmd' \
+		-exec grep -lF -f "$work/touched" {} + |
+		sed 's|/\.\([^/]*\)\.cmd$|/\1|' | sort | comm -12 - "$work/linked"
+}
+
+# Objects of the files that the repository adds.
+own_objects()
+{
+	sed -n 's|^/\(.*\)\.[cS]$|\1.o|p' "$LINUX/.git/info/exclude" | sort |
+		comm -12 - "$work/linked"
+}
+
+# What kbuild's commands name relative to the object directory, and the base.
+make_work()
+{
+	rm -rf "$work"
+	mkdir -p "$work/arch/x86"
+	ln -s "$msgp/include" "$msgp/tools" "$msgp/scripts" "$work"
+	ln -s "$msgp/arch/x86/include" "$work/arch/x86"
+	export_base "$base"
+}
+
+if [ "${1:-}" = --one ]; then
+	compare_one "$2"
+	exit
+fi
+
+[ -f "$msgp/vmlinux" ] || die "no $msgp; run 'make kernel ORG=msgp' first"
+make_work
+cd "$msgp"
+ar t vmlinux.a | sort >"$work/linked"
+touched_files >"$work/touched"
+[ -s "$work/touched" ] ||
+	die "the series touches no C file, so nothing can be compared"
+touched_objects >"$work/objects"
+count=$(wc -l <"$work/objects")
+[ "$count" -gt 0 ] || die "no object of $msgp reads a file of the series," \
+	"so nothing can be compared"
+[ -z "$(own_objects)" ] ||
+	die "MsgP has objects of ours linked in: $(own_objects)"
+
+say "comparing $count objects that read the $(wc -l <"$work/touched")" \
+    "files of the series"
+cd "$work"
+status=0
+xargs -n 1 -P "$(nproc)" "$TOP/scripts/check-identity.sh" --one \
+	<"$work/objects" | tee "$work/result"
+same=$(grep -c '^ok' "$work/result") || true
+[ "$same" = "$count" ] || status=1
+say "$same of $count objects equal the unpatched tree's"
+exit $status
