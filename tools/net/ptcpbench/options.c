@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The command line: parsed and checked as a whole before anything is done,
+ * so that a bad one changes nothing.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <math.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "options.h"
+#include "stream.h"
+
+static const char help[] =
+"ptcpbench - parallel TCP benchmark: many connections, threads and NICs\n"
+"\n"
+"  ptcpbench serve [options]      on the system under test: accepts, sends\n"
+"  ptcpbench sink -a ADDR [...]   on the other side: connects, discards\n"
+"\n"
+"Both ends take the same -c, the same addresses in the same order, and\n"
+"--active at both or at neither.\n"
+"\n"
+"Connections\n"
+"  -a, --address LIST     the listening end's addresses, one a NIC, separated\n"
+"                         by commas; IPv4 or IPv6, numeric (default for the\n"
+"                         listening end: any address, counted as one NIC)\n"
+"  -p, --port N           TCP port (default 5010; 0 when listening: any free\n"
+"                         one, written to the --ready file)\n"
+"  -c, --connections N    in all, up to 65536 (default 6); spread evenly over\n"
+"                         the addresses and the threads, so that every thread\n"
+"                         uses every address as far as the number allows\n"
+"  -t, --threads N        default: the CPUs this process may use, but no more\n"
+"                         than connections\n"
+"  -A, --active           turn the open around: serve connects, sink listens;\n"
+"                         the data still flows from serve to sink\n"
+"      --timeout S        to establish all connections (default 60)\n"
+"      --stall S          longest time a connection may make no progress\n"
+"                         (default 120: thousands of connections on a slow\n"
+"                         machine may each wait that long for their turn)\n"
+"\n"
+"serve only\n"
+"  -d, --duration S       measure for S seconds (default 180)\n"
+"  -b, --bytes N[k|M|G]   or until N bytes are delivered, in all, an equal\n"
+"                         part by each connection (suffixes are powers of\n"
+"                         1024)\n"
+"  -w, --warmup N         excluded from the figures: N seconds before -d\n"
+"                         (default 2), or the first N per cent of the bytes\n"
+"                         of -b (default 10); 0 for none\n"
+"      --write            send with write() from the same data instead of\n"
+"                         sendfile()\n"
+"      --file-size N[k|M] size of each thread's file (default 1M: larger than\n"
+"                         a connection's buffers at both ends, so that nothing\n"
+"                         in flight at one time repeats, small enough for\n"
+"                         caches and small guests)\n"
+"      --dir DIR          make the files in DIR (default: in memory, memfd)\n"
+"\n"
+"sink only\n"
+"      --verify           check every byte of every stream\n"
+"\n"
+"Output\n"
+"      --json[=FILE]      the result as JSON, to stdout or FILE\n"
+"      --progress         a line each second even if stderr is no terminal\n"
+"      --ready FILE       the listening end writes its port here when it\n"
+"                         listens; the file appears whole\n"
+"  -h, --help             this text\n"
+"\n"
+"serve's figures are payload acknowledged by the receiver within the measured\n"
+"window, which begins after the last connection is established and the\n"
+"warm-up is over. With -d it lasts that long and fairness compares the bytes\n"
+"of the connections; with -b it ends when the sink has confirmed the last\n"
+"stream, and fairness compares the connections' own rates from start to end.\n"
+"sink's figures cover the whole run, warm-up included.\n"
+"\n"
+"Exit codes\n"
+"  0  every stream arrived whole (and, with --verify, unchanged)\n"
+"  1  a connection was lost, stalled, or its stream short or wrong, or the\n"
+"     run was interrupted; the reasons are on stderr and in the JSON\n"
+"  2  bad usage\n"
+"  3  could not start: a limit, an address, or not all connections came up\n";
+
+static __noreturn __printf(1, 2)
+void usage(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ptcpbench: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputs("; see ptcpbench --help\n", stderr);
+	exit(EXIT_USAGE);
+}
+
+static unsigned int parse_count(const char *name, const char *text,
+				unsigned int min, unsigned int max)
+{
+	unsigned long value;
+	char *end;
+
+	errno = 0;
+	value = strtoul(text, &end, 10);
+	if (errno || end == text || *end || *text == '-' ||
+	    value < min || value > max)
+		usage("%s %s: expected a whole number from %u to %u",
+		      name, text, min, max);
+	return value;
+}
+
+static double parse_number(const char *name, const char *text, double min)
+{
+	double value;
+	char *end;
+
+	value = strtod(text, &end);
+	if (end == text || *end || !isfinite(value) || value < min ||
+	    value > 1e6)
+		usage("%s %s: expected a number from %g to 1000000",
+		      name, text, min);
+	return value;
+}
+
+static uint64_t parse_size(const char *name, const char *text)
+{
+	static const char suffixes[] = "kMG";
+	unsigned long long value;
+	const char *suffix;
+	unsigned int shift = 0;
+	char *end;
+
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (end != text && *end) {
+		suffix = strchr(suffixes, *end == 'K' ? 'k' : *end);
+		if (suffix) {
+			shift = 10 * (suffix - suffixes + 1);
+			end++;
+		}
+	}
+	if (errno || end == text || *end || *text == '-' || !value ||
+	    value > (UINT64_MAX >> 1) >> shift)
+		usage("%s %s: expected a number of bytes, with k, M or G for powers of 1024",
+		      name, text);
+	return value << shift;
+}
+
+static void parse_addresses(struct options *opt, const char *list)
+{
+	char *copy = strdup(list), *rest = copy, *item;
+
+	if (!copy)
+		die(EXIT_SETUP, "out of memory");
+	while ((item = strsep(&rest, ","))) {
+		if (!*item)
+			usage("-a %s: an address is empty", list);
+		if (opt->nr_nics == MAX_NICS)
+			usage("-a: more than %d addresses", MAX_NICS);
+		for (unsigned int n = 0; n < opt->nr_nics; n++)
+			if (!strcmp(opt->nics[n], item))
+				usage("-a %s: %s is there twice", list, item);
+		opt->nics[opt->nr_nics++] = item;
+	}
+}
+
+/* Without IPv6 in the kernel, that of IPv4. */
+static char *any_address(void)
+{
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+
+	if (fd < 0)
+		return "0.0.0.0";
+	close(fd);
+	return "::";
+}
+
+/* CPUs this process may run on: what a container or taskset leaves us. */
+static unsigned int usable_cpus(void)
+{
+	unsigned int count;
+	cpu_set_t *set;
+	size_t size;
+
+	/* The kernel's mask may be larger than cpu_set_t: grow until it fits */
+	for (unsigned int cpus = 1024; cpus <= 1 << 20; cpus *= 2) {
+		set = CPU_ALLOC(cpus);
+		size = CPU_ALLOC_SIZE(cpus);
+		if (set && !sched_getaffinity(0, size, set)) {
+			count = CPU_COUNT_S(size, set);
+			CPU_FREE(set);
+			return count;
+		}
+		CPU_FREE(set);
+	}
+	return 1;
+}
+
+enum {
+	OPT_WRITE = 256, OPT_FILE_SIZE, OPT_DIR, OPT_VERIFY, OPT_JSON,
+	OPT_PROGRESS, OPT_READY, OPT_TIMEOUT, OPT_STALL,
+};
+
+static const struct option longopts[] = {
+	{ "address",	 required_argument, NULL, 'a' },
+	{ "port",	 required_argument, NULL, 'p' },
+	{ "connections", required_argument, NULL, 'c' },
+	{ "threads",	 required_argument, NULL, 't' },
+	{ "active",	 no_argument,	    NULL, 'A' },
+	{ "timeout",	 required_argument, NULL, OPT_TIMEOUT },
+	{ "stall",	 required_argument, NULL, OPT_STALL },
+	{ "duration",	 required_argument, NULL, 'd' },
+	{ "bytes",	 required_argument, NULL, 'b' },
+	{ "warmup",	 required_argument, NULL, 'w' },
+	{ "write",	 no_argument,	    NULL, OPT_WRITE },
+	{ "file-size",	 required_argument, NULL, OPT_FILE_SIZE },
+	{ "dir",	 required_argument, NULL, OPT_DIR },
+	{ "verify",	 no_argument,	    NULL, OPT_VERIFY },
+	{ "json",	 optional_argument, NULL, OPT_JSON },
+	{ "progress",	 no_argument,	    NULL, OPT_PROGRESS },
+	{ "ready",	 required_argument, NULL, OPT_READY },
+	{ "help",	 no_argument,	    NULL, 'h' },
+	{ }
+};
+
+/* Only one end knows what to do with these. */
+static void check_role(const struct options *opt, enum role owner,
+		       const char *name)
+{
+	if (opt->role != owner)
+		usage("%s belongs to ptcpbench %s", name, role_name(owner));
+}
+
+static void parse_role(struct options *opt, int argc, char **argv)
+{
+	if (argc >= 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help"))) {
+		fputs(help, stdout);
+		exit(EXIT_OK);
+	}
+	if (argc < 2)
+		usage("expected serve or sink");
+	if (!strcmp(argv[1], "serve"))
+		opt->role = ROLE_SERVE;
+	else if (!strcmp(argv[1], "sink"))
+		opt->role = ROLE_SINK;
+	else
+		usage("%s: expected serve or sink", argv[1]);
+}
+
+/* What only makes sense together, and the defaults that depend on others. */
+static void complete(struct options *opt)
+{
+	if (opt->role == ROLE_SERVE) {
+		if (opt->duration && opt->bytes)
+			usage("-d and -b: give one of them");
+		if (!opt->duration && !opt->bytes)
+			opt->duration = 180;
+		if (opt->warmup < 0)
+			opt->warmup = opt->bytes ? 10 : 2;
+		if (opt->bytes && opt->warmup >= 100)
+			usage("-w %g: with -b this is a percentage, less than 100",
+			      opt->warmup);
+		if (opt->bytes && opt->bytes < opt->conns)
+			usage("-b: fewer bytes than connections");
+		if (opt->file_size % STREAM_PAGE || opt->file_size > STREAM_FILE_MAX)
+			usage("--file-size: expected a multiple of %d, at most %d M",
+			      STREAM_PAGE, STREAM_FILE_MAX >> 20);
+	}
+	if (!opt->nr_nics) {
+		if (!listens(opt))
+			usage("-a: this end connects and needs the other's addresses");
+		opt->nics[opt->nr_nics++] = any_address();
+	}
+	if (opt->conns < opt->nr_nics)
+		usage("-c %u: fewer connections than the %u addresses",
+		      opt->conns, opt->nr_nics);
+	if (!opt->port && !listens(opt))
+		usage("-p 0: this end connects and needs the other's port");
+	if (opt->ready && !listens(opt))
+		usage("--ready: this end does not listen");
+	if (opt->threads > opt->conns)
+		usage("-t %u: more threads than the %u connections",
+		      opt->threads, opt->conns);
+	if (!opt->threads)
+		opt->threads = usable_cpus();
+	if (opt->threads > MAX_THREADS)
+		opt->threads = MAX_THREADS;
+	if (opt->threads > opt->conns)
+		opt->threads = opt->conns;
+}
+
+void options_parse(struct options *opt, int argc, char **argv)
+{
+	int c;
+
+	*opt = (struct options){
+		.port = 5010,
+		.conns = 6,
+		.warmup = -1,
+		.file_size = 1 << 20,
+		.timeout = 60,
+		.stall = 120,
+		.progress = isatty(STDERR_FILENO),
+	};
+	parse_role(opt, argc, argv);
+
+	/* getopt's own messages name the option; 2 is past the role */
+	argv[1] = argv[0];
+	while ((c = getopt_long(argc - 1, argv + 1, "a:p:c:t:Ad:b:w:h",
+				longopts, NULL)) != -1) {
+		switch (c) {
+		case 'a':
+			parse_addresses(opt, optarg);
+			break;
+		case 'p':
+			opt->port = parse_count("-p", optarg, 0, 65535);
+			break;
+		case 'c':
+			opt->conns = parse_count("-c", optarg, 1, MAX_CONNS);
+			break;
+		case 't':
+			opt->threads = parse_count("-t", optarg, 1, MAX_THREADS);
+			break;
+		case 'A':
+			opt->active = true;
+			break;
+		case OPT_TIMEOUT:
+			opt->timeout = parse_number("--timeout", optarg, 0.1);
+			break;
+		case OPT_STALL:
+			opt->stall = parse_number("--stall", optarg, 0.1);
+			break;
+		case 'd':
+			check_role(opt, ROLE_SERVE, "-d");
+			opt->duration = parse_number("-d", optarg, 0.1);
+			break;
+		case 'b':
+			check_role(opt, ROLE_SERVE, "-b");
+			opt->bytes = parse_size("-b", optarg);
+			break;
+		case 'w':
+			check_role(opt, ROLE_SERVE, "-w");
+			opt->warmup = parse_number("-w", optarg, 0);
+			break;
+		case OPT_WRITE:
+			check_role(opt, ROLE_SERVE, "--write");
+			opt->use_write = true;
+			break;
+		case OPT_FILE_SIZE:
+			check_role(opt, ROLE_SERVE, "--file-size");
+			opt->file_size = parse_size("--file-size", optarg);
+			break;
+		case OPT_DIR:
+			check_role(opt, ROLE_SERVE, "--dir");
+			opt->dir = optarg;
+			break;
+		case OPT_VERIFY:
+			check_role(opt, ROLE_SINK, "--verify");
+			opt->verify = true;
+			break;
+		case OPT_JSON:
+			opt->json = true;
+			opt->json_file = optarg;
+			break;
+		case OPT_PROGRESS:
+			opt->progress = true;
+			break;
+		case OPT_READY:
+			opt->ready = optarg;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			exit(EXIT_OK);
+		default:
+			exit(EXIT_USAGE);
+		}
+	}
+	if (optind < argc - 1)
+		usage("%s: unexpected", argv[1 + optind]);
+	complete(opt);
+}

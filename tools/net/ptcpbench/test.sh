@@ -1,0 +1,438 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Test ptcpbench (the argument, or the one here) over loopback; TAP output.
+#
+# First every mode of two real ends against each other, then each kind of
+# damage against testpeer.py, which must be noticed and named. Uses
+# 127.0.0.1, 127.0.0.2 and ::1 only; takes some seconds; needs python3.
+
+set -u
+
+HERE=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+BENCH=${1:-$HERE/ptcpbench}
+KSFT_SKIP=4
+
+if ! [ -x "$BENCH" ]; then
+	echo "$0: $BENCH is not there: make -C tools/net/ptcpbench" >&2
+	exit 1
+fi
+if ! command -v python3 >/dev/null; then
+	echo "1..0 # SKIP python3 is missing"
+	exit $KSFT_SKIP
+fi
+
+TMP=$(mktemp -d)
+PIDS=
+# shellcheck disable=SC2086 # a list of numbers
+trap 'kill -KILL $PIDS 2>/dev/null; rm -rf "$TMP"' EXIT
+trap 'exit 1' INT TERM
+
+passed=0
+failed=0
+skipped=0
+
+# result CODE NAME: a line of TAP; after a failure, what the ends said.
+result()
+{
+	if [ "$1" -eq 0 ]; then
+		passed=$((passed + 1))
+		echo "ok $((passed + failed + skipped)) - $2"
+		return
+	fi
+	failed=$((failed + 1))
+	echo "not ok $((passed + failed + skipped)) - $2"
+	for f in "$TMP"/*.err "$TMP"/*.json; do
+		if [ -s "$f" ]; then
+			sed "s|^|# ${f##*/}: |" "$f"
+		fi
+	done
+}
+
+skip()
+{
+	skipped=$((skipped + 1))
+	echo "ok $((passed + failed + skipped)) - $1 # SKIP $2"
+}
+
+clean()
+{
+	PIDS=
+	rm -f "$TMP"/*.err "$TMP"/*.json "$TMP"/*.rc "$TMP/ready"
+}
+
+# launch NAME COMMAND...: in the background; NAME.err, and its pid in $pid.
+launch()
+{
+	launched=$1
+	shift
+	"$@" >"$TMP/$launched.out" 2>"$TMP/$launched.err" &
+	pid=$!
+	PIDS="$PIDS $pid"
+}
+
+# wait_ready PID: until the end that listens says its port, or is no more.
+wait_ready()
+{
+	while ! [ -e "$TMP/ready" ]; do
+		kill -0 "$1" 2>/dev/null || return 1
+		sleep 0.02
+	done
+	port=$(cat "$TMP/ready")
+}
+
+# pair "SERVE OPTIONS" "SINK OPTIONS": run both ends, give serve_rc, sink_rc.
+pair()
+{
+	clean
+	case $1 in
+	*--active*) listener=sink; listens=$2; connector=serve; connects=$1 ;;
+	*) listener=serve; listens=$1; connector=sink; connects=$2 ;;
+	esac
+	port=0
+	# shellcheck disable=SC2086 # options
+	launch $listener "$BENCH" $listener $listens -p 0 \
+		--ready "$TMP/ready" --json="$TMP/$listener.json"
+	first=$pid
+	if wait_ready "$first"; then
+		# shellcheck disable=SC2086
+		launch $connector "$BENCH" $connector $connects -p "$port" \
+			--json="$TMP/$connector.json"
+		wait "$pid"
+		connector_rc=$?
+	else
+		connector_rc=none
+	fi
+	wait "$first"
+	listener_rc=$?
+	PIDS=
+	eval "${listener}_rc=$listener_rc ${connector}_rc=$connector_rc"
+}
+
+# json EXPRESSION: does it hold? serve and sink are the two results.
+json()
+{
+	python3 - "$TMP" "$1" <<-'PYTHON' 2>>"$TMP/json.err"
+	import json, sys
+	load = lambda name: json.load(open(f"{sys.argv[1]}/{name}.json"))
+	serve, sink = load("serve"), load("sink")
+	near = lambda a, b: abs(a - b) <= 1e-3 * max(abs(a), abs(b)) + 0.01
+	assert eval(sys.argv[2]), sys.argv[2]
+	PYTHON
+}
+
+# What is true of every good run.
+WHOLE='serve["ok"] and sink["ok"] and not serve["errors"] and not sink["errors"]
+and serve["total_bytes"] == sink["total_bytes"] == sink["bytes"] >= serve["bytes"] > 0
+and serve["seconds"] > 0 and 0 < serve["fairness"] <= 1
+and serve["ctxsw_self"] >= 0 and serve["retransmits"] >= 0
+and serve["cpu_user"] + serve["cpu_sys"] > 0
+and (serve["system"] is None or serve["ctxsw"] >= serve["ctxsw_self"] > 0)
+and near(serve["mbps"], serve["bytes"] * 8e-6 / serve["seconds"])
+and all(near(sum(end[key]), end["mbps"]) for end in (serve, sink)
+	for key in ("mbps_thread", "mbps_nic"))
+and all(len(end["mbps_thread"]) == end["threads"]
+	and len(end["mbps_nic"]) == end["nics"]
+	and sum(map(sum, end["conns_thread_nic"])) == end["conns"]
+	for end in (serve, sink))'
+
+# good NAME "SERVE OPTIONS" "SINK OPTIONS" [EXPRESSION]
+good()
+{
+	pair "$2" "$3"
+	# shellcheck disable=SC2154 # set by pair
+	[ "$serve_rc" = 0 ] && [ "$sink_rc" = 0 ] &&
+		json "($WHOLE) and (${4:-True})"
+	result $? "$1"
+}
+
+# says FILE.err TEXT: that end gives this reason.
+says()
+{
+	grep -q -e "$2" "$TMP/$1.err"
+}
+
+# The sink must notice what the peer does to the stream.
+# bad_stream DEFECT CODE TEXT CONNECTIONS [SINK OPTIONS]
+# shellcheck disable=SC2086 # options
+bad_stream()
+{
+	clean
+	launch peer python3 "$HERE/testpeer.py" serve "$TMP/ready" "$4" "$1"
+	first=$pid
+	wait_ready "$first" &&
+		"$BENCH" sink -a 127.0.0.1 -p "$port" -c "$4" ${5:-} \
+			--json="$TMP/sink.json" >"$TMP/sink.out" 2>"$TMP/sink.err"
+	rc=$?
+	# a stalled peer waits for its end
+	kill "$first" 2>/dev/null
+	wait "$first" 2>/dev/null
+	PIDS=
+	[ "$rc" = "$2" ] && { [ "$2" = 0 ] || says sink "$3"; } &&
+		cp "$TMP/sink.json" "$TMP/serve.json" &&
+		if [ "$2" = 0 ]; then
+			json 'sink["ok"] and sink["bytes"] == 300000 * sink["conns"]'
+		else
+			json 'not sink["ok"] and sink["errors"] and sink["mbps"] is None'
+		fi
+	result $? "sink${5:+ $5}: stream $1 => exit $2"
+}
+
+# serve must notice how its sink behaves.
+# bad_sink DEFECT CODE TEXT CONNECTIONS [SERVE OPTIONS]
+# shellcheck disable=SC2086 # options
+bad_sink()
+{
+	clean
+	launch serve "$BENCH" serve -a 127.0.0.1 -p 0 -c "$4" \
+		--ready "$TMP/ready" --json="$TMP/serve.json" ${5:-}
+	first=$pid
+	wait_ready "$first" &&
+		launch peer python3 "$HERE/testpeer.py" sink "$port" "$4" "$1"
+	wait "$first"
+	rc=$?
+	kill "$pid" 2>/dev/null
+	wait "$pid" 2>/dev/null
+	PIDS=
+	[ "$rc" = "$2" ] && { [ "$2" = 0 ] || says serve "$3"; } &&
+		cp "$TMP/serve.json" "$TMP/sink.json" &&
+		if [ "$2" = 0 ]; then
+			json 'serve["ok"] and serve["mbps"] > 0'
+		else
+			json 'not serve["ok"] and serve["errors"] and serve["mbps"] is None'
+		fi
+	result $? "serve: sink $1 => exit $2"
+}
+
+# usage CODE TEXT OPTIONS...: refused, with this reason.
+usage()
+{
+	clean
+	code=$1
+	text=$2
+	shift 2
+	"$BENCH" "$@" >"$TMP/usage.out" 2>"$TMP/usage.err"
+	rc=$?
+	[ "$rc" = "$code" ] && says usage "$text"
+	result $? "ptcpbench $* => exit $code"
+}
+
+TWO=127.0.0.1,127.0.0.2
+SHORT='-d 0.2 -w 0.1'
+
+have_ipv6=0
+if python3 - 2>/dev/null <<-PYTHON; then
+	import socket
+	socket.create_server(("::1", 0), family=socket.AF_INET6)
+	PYTHON
+	have_ipv6=1
+fi
+
+echo "TAP version 13"
+
+# Every mode
+
+good "passive, sendfile, -d" "-a $TWO -c 6 $SHORT" "-a $TWO -c 6 --verify" \
+	'serve["mode"] == "sendfile" and serve["open"] == "passive"
+	and 0.2 <= serve["seconds"] < serve["elapsed"] - 0.09
+	and serve["bytes"] < serve["total_bytes"] and sink["verify"]'
+good "active, sendfile" "--active -a $TWO -c 6 $SHORT" \
+	"--active -a $TWO -c 6 --verify" 'serve["open"] == "active"'
+good "write()" "-a $TWO -c 6 $SHORT --write" "-a $TWO -c 6 --verify" \
+	'serve["mode"] == "write"'
+good "active, write(), listening on any address" \
+	"--active -a $TWO -c 6 $SHORT --write" "--active -c 6 --verify"
+good "1 connection" "-a 127.0.0.1 -c 1 $SHORT" "-a 127.0.0.1 -c 1" \
+	'serve["threads"] == 1 and serve["fairness"] == 1 and not sink["verify"]'
+good "192 connections: every thread has as many on every address" \
+	"-a $TWO -c 192 -t 4 $SHORT" "-a $TWO -c 192 -t 3 --verify" \
+	'serve["conns_thread_nic"] == [[24, 24]] * 4
+	and sink["conns_thread_nic"] == [[32, 32]] * 3'
+good "7 connections: as even as the number allows" \
+	"-a $TWO -c 7 -t 2 $SHORT" "-a $TWO -c 7 -t 2" \
+	'sorted(sum(serve["conns_thread_nic"], [])) == [1, 2, 2, 2]'
+good "-b: exactly that many bytes" "-a $TWO -c 6 -b 100000001 -w 0" \
+	"-a $TWO -c 6 --verify" \
+	'serve["bytes"] == serve["total_bytes"] == 100000001'
+# more than half by what was sent at the edge but not yet acknowledged
+good "-b: the warm-up is excluded" "-a $TWO -c 6 -b 512M -w 50" \
+	"-a $TWO -c 6 --verify" \
+	'serve["total_bytes"] == 512 << 20 and serve["bytes"] < 300 << 20'
+good "-b: one byte a connection" "-a 127.0.0.1 -c 6 -b 6 -w 0" \
+	"-a 127.0.0.1 -c 6 --verify" 'serve["bytes"] == 6'
+good "files in --dir, of another size" \
+	"-a $TWO -c 6 -b 8M -w 0 --file-size 12k --dir $TMP" \
+	"-a $TWO -c 6 --verify"
+name="IPv6 and IPv4 together"
+if [ $have_ipv6 = 1 ]; then
+	good "$name" "-a ::1,127.0.0.1 -c 6 $SHORT" \
+		"-a ::1,127.0.0.1 -c 6 --verify" 'min(serve["mbps_nic"]) > 0'
+	good "active over IPv6" "--active -a ::1 -c 6 $SHORT" \
+		"--active -a ::1 -c 6 --verify"
+else
+	skip "$name" "no ::1 here"
+	skip "active over IPv6" "no ::1 here"
+fi
+name="16384 connections"
+pair "-a $TWO -c 16384 -b 256M -w 0" "-a $TWO -c 16384 --verify"
+if [ "$serve_rc" = 3 ] && says serve "the hard limit is"; then
+	skip "$name" "$(cat "$TMP/serve.err")"
+else
+	[ "$serve_rc" = 0 ] && [ "$sink_rc" = 0 ] && json "($WHOLE)" &&
+		json 'serve["total_bytes"] == 256 << 20'
+	result $? "$name"
+fi
+
+name="--write never calls sendfile(), the default never write() to a socket"
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+	for mode in --write ''; do
+		clean
+		# shellcheck disable=SC2086 # may be empty
+		launch serve strace -f -yy -e trace=sendfile,write -o \
+			"$TMP/trace$mode.err" "$BENCH" serve -a 127.0.0.1 -p 0 \
+			-c 2 -b 4M -w 0 --ready "$TMP/ready" $mode
+		first=$pid
+		wait_ready "$first" && "$BENCH" sink -a 127.0.0.1 -p "$port" \
+			-c 2 --verify >"$TMP/sink.out" 2>"$TMP/sink.err"
+		wait "$first"
+		cp "$TMP/trace$mode.err" "$TMP/trace$mode"
+	done
+	grep -q 'write([0-9]*<TCP' "$TMP/trace--write" &&
+		! grep -q 'sendfile(' "$TMP/trace--write" &&
+		grep -q 'sendfile([0-9]*<TCP' "$TMP/trace" &&
+		! grep -q 'write([0-9]*<TCP' "$TMP/trace"
+	result $? "$name"
+else
+	skip "$name" "strace is missing or may not trace"
+fi
+
+clean
+# shellcheck disable=SC2086 # options
+launch serve "$BENCH" serve -a 127.0.0.1 -p 0 -c 2 $SHORT \
+	--ready "$TMP/ready" --json
+first=$pid
+wait_ready "$first" && "$BENCH" sink -a 127.0.0.1 -p "$port" -c 2 \
+	--progress >"$TMP/sink.out" 2>"$TMP/sink.err"
+wait "$first" && python3 -m json.tool "$TMP/serve.out" >/dev/null &&
+	grep -q '^ptcpbench serve: [0-9.]* Mb/s' "$TMP/serve.err" &&
+	grep -q '^ptcpbench sink: [0-9.]* Mb/s' "$TMP/sink.out"
+result $? "--json leaves stdout to JSON, otherwise the result line is there"
+
+# Streams that are not what serve sends
+
+bad_stream none 0 '' 2 --verify
+bad_stream flipped 1 'failed the check at byte 100000 of its payload' 2 --verify
+bad_stream lost 1 'failed the check at byte 100000 .* they are at .* in thread 0' 2 --verify
+bad_stream repeated 1 'failed the check at byte 101448 ' 2 --verify
+bad_stream reordered 1 'failed the check at byte 100000 ' 2 --verify
+bad_stream foreign 1 'connection 0 .* failed the check at byte 100000 ' 2 --verify
+bad_stream last-byte 1 'failed the check at byte 299999 ' 2 --verify
+for verify in '' --verify; do
+	bad_stream no-trailer 1 'is short: it ended without .* after 300000' 2 $verify
+	bad_stream half-trailer 1 'is short: it ended without' 2 $verify
+	bad_stream overstated 1 'is short: 300001 .* 300000 arrived' 2 $verify
+	bad_stream understated 1 'is too long: 299999 .* 300000 arrived' 2 $verify
+done
+bad_stream no-stream 1 'ended before its stream began' 2
+bad_stream bad-header 1 'begins with a wrong header' 2
+bad_stream same-id 1 'streams are mixed up' 2
+bad_stream reset 1 'was lost after .* Connection reset by peer' 2
+bad_stream stalled 1 'stalled: no progress for' 2 "--stall 0.4"
+bad_stream stranger 3 'is not to a ptcpbench' 2
+bad_stream wrong-role 3 'is to another sink' 2
+bad_stream wrong-conns 3 'is to a serve of 3 connections, this end has 2' 2
+
+# Sinks that do not behave
+
+bad_sink none 0 '' 1 "$SHORT"
+bad_sink reset 1 'connection 0 (127.0.0.1:.* with 127.0.0.1:.*) was lost after .* bytes' 1 "-d 60"
+bad_sink frozen 1 'stalled: no progress for' 1 "-d 60 --stall 0.4"
+bad_sink no-verdict 1 'closed by the sink without its word' 1 "$SHORT"
+bad_sink wrong-verdict 1 'brought a wrong answer from the sink' 1 "$SHORT"
+bad_sink left-early 3 'was closed before all connections were established' 2 "-d 60 --timeout 20"
+
+# Ends that go away
+
+# killed END SIGNAL: in the middle of a run; the other end says so.
+killed()
+{
+	clean
+	launch serve "$BENCH" serve -a 127.0.0.1 -p 0 -c 24 -d 60 -w 0 \
+		--ready "$TMP/ready" --json="$TMP/serve.json" --progress
+	serve_pid=$pid
+	wait_ready "$serve_pid" || return 1
+	launch sink "$BENCH" sink -a 127.0.0.1 -p "$port" -c 24 \
+		--json="$TMP/sink.json" --progress
+	sink_pid=$pid
+	until says serve 'measuring .* Mb/s'; do
+		kill -0 "$serve_pid" 2>/dev/null || return 1
+		sleep 0.05
+	done
+	eval "kill -$2 \$${1}_pid"
+	wait "$serve_pid" 2>/dev/null
+	serve_rc=$?
+	wait "$sink_pid" 2>/dev/null
+	sink_rc=$?
+	PIDS=
+}
+
+killed sink KILL && [ "$serve_rc" = 1 ] && says serve 'connection .* was lost after' &&
+	python3 -m json.tool "$TMP/serve.json" >/dev/null
+result $? "the sink is killed: serve says which connection was lost, and exits 1"
+killed serve KILL && [ "$sink_rc" = 1 ] &&
+	says sink 'connection .* \(was lost after\|is short\)' &&
+	python3 -m json.tool "$TMP/sink.json" >/dev/null
+result $? "serve is killed: the sink says which stream is short, and exits 1"
+killed serve TERM && [ "$serve_rc" = 1 ] && says serve 'interrupted: Terminated' &&
+	[ "$sink_rc" = 1 ] && json 'not serve["ok"] and not sink["ok"]'
+result $? "serve is asked to end: both ends exit 1"
+
+# Runs that cannot start
+
+pair "-a $TWO -c 4 --timeout 0.5" "-a 127.0.0.1 -c 4"
+[ "$serve_rc" = 3 ] && [ "$sink_rc" != 0 ] &&
+	says serve 'more than the 2 connections expected on address 127.0.0.1'
+result $? "the ends have different addresses: exit 3"
+clean
+"$BENCH" serve -a 127.0.0.1 -p 0 -c 4 --timeout 0.2 2>"$TMP/serve.err"
+[ $? = 3 ] && says serve '0 of 4 connections were established in 0.2 s'
+result $? "nobody connects: exit 3 after --timeout"
+usage 3 'Connection refused: nothing listens there' sink -a 127.0.0.1 -p 1
+usage 3 'expected a numeric' sink -a localhost
+usage 3 'cannot listen on 192.0.2.1 port' serve -a 192.0.2.1 -p 0
+name="too few open files: says the limit"
+if command -v setpriv >/dev/null && command -v prlimit >/dev/null; then
+	clean
+	drop=	# root may raise any limit
+	if [ "$(id -u)" = 0 ]; then
+		drop='setpriv --bounding-set -sys_resource --inh-caps -sys_resource'
+	fi
+	# shellcheck disable=SC2086 # a command or nothing
+	prlimit --nofile=64:64 $drop "$BENCH" serve -a 127.0.0.1 -p 0 -c 192 \
+		2>"$TMP/serve.err"
+	[ $? = 3 ] && says serve '192 connections need .* the hard limit is 64: ulimit -Hn'
+	result $? "$name"
+else
+	skip "$name" "setpriv and prlimit (util-linux) are missing"
+fi
+
+# Command lines
+
+usage 2 'expected serve or sink' server
+usage 2 'this end connects and needs' sink
+usage 2 '-c 0: expected a whole number' serve -c 0
+usage 2 '-c 6x: expected a whole number' serve -c 6x
+usage 2 '-d and -b' serve -d 1 -b 1M
+usage 2 '-b 1T: expected a number of bytes' serve -b 1T
+usage 2 '-d belongs to ptcpbench serve' sink -a 127.0.0.1 -d 5
+usage 2 '--verify belongs to ptcpbench sink' serve --verify
+usage 2 'fewer connections than the 2 addresses' serve -a $TWO -c 1
+usage 2 '127.0.0.1 is there twice' serve -a 127.0.0.1,127.0.0.1
+usage 2 'more threads than the 2 connections' serve -c 2 -t 3
+usage 2 'this is a percentage' serve -b 1M -w 100
+usage 2 'unexpected' serve now
+
+total=$((passed + failed + skipped))
+echo "1..$total"
+echo "# Totals: pass:$passed fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
+[ $failed = 0 ]

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The measured window. The main thread opens and closes it, so that nothing
+ * a worker is busy with delays its edges. At each edge it reads the system's
+ * and the process' counters, then TCP_INFO of every connection in the same
+ * order: every connection is measured over the same time, though reading
+ * thousands of them takes a while.
+ *
+ *   serve -d   opens after the warm-up's seconds, closes -d seconds later; then
+ *              the streams are ended and what is in the buffers drains
+ *   serve -b   opens when the warm-up's bytes are sent, closes when the sink
+ *              has confirmed the last stream
+ *   sink       from the first to the last, for serve alone knows better
+ */
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <linux/tcp.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fail.h"
+#include "report.h"
+#include "window.h"
+#include "worker.h"
+
+struct control {
+	struct run *run;
+	struct window *window;
+	struct event *timer;
+};
+
+static bool get_tcp_info(int fd, struct tcp_info *info)
+{
+	socklen_t len = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len);
+}
+
+uint64_t tcp_acked(int fd)
+{
+	struct tcp_info info;
+
+	return get_tcp_info(fd, &info) ? info.tcpi_bytes_acked : 0;
+}
+
+static void read_proc_stat(struct sample *sample)
+{
+	double tick = sysconf(_SC_CLK_TCK);
+	FILE *file = fopen("/proc/stat", "re");
+	bool cpu = false, ctxt = false;
+	char *line = NULL;
+	size_t size = 0;
+	uint64_t t[NR_CPU_STATES];
+
+	if (!file)
+		return;
+	while (!ctxt && getline(&line, &size, file) > 0) {
+		if (sscanf(line, "cpu  %" SCNu64 " %" SCNu64 " %" SCNu64
+			   " %" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64
+			   " %" SCNu64, &t[0], &t[1], &t[2], &t[3], &t[4],
+			   &t[5], &t[6], &t[7]) == NR_CPU_STATES)
+			cpu = true;
+		if (sscanf(line, "ctxt %" SCNu64, &sample->ctxsw) == 1)
+			ctxt = true;
+	}
+	free(line);
+	fclose(file);
+	sample->system = cpu && ctxt;
+	for (int i = 0; cpu && i < NR_CPU_STATES; i++)
+		sample->cpu[i] = t[i] / tick;
+}
+
+/* Payload the other end has acknowledged, without what is around it. */
+static void sample_sender(struct run *run, struct flow *flow, enum edge edge,
+			  const struct conn *conn)
+{
+	uint64_t around = conn->acked_base + sizeof(struct stream_header);
+	struct tcp_info info;
+	uint64_t payload;
+
+	if (listens(run->opt))
+		around += sizeof(struct hello);
+	if (!get_tcp_info(conn->fd, &info)) {
+		run_fail(run, "TCP_INFO of connection %td: %s",
+			 conn - run->conns, strerror(errno));
+		return;
+	}
+	payload = info.tcpi_bytes_acked > around ?
+		  info.tcpi_bytes_acked - around : 0;
+	/* a finished stream's trailer and FIN are acknowledged as well */
+	if (payload > conn->target)
+		payload = conn->target;
+	flow->bytes[edge] = payload;
+	flow->retrans[edge] = info.tcpi_total_retrans;
+}
+
+static void take_sample(struct run *run, struct window *window, enum edge edge)
+{
+	struct sample *sample = &window->edge[edge];
+
+	sample->time = now();
+	getrusage(RUSAGE_SELF, &sample->self);
+	read_proc_stat(sample);
+	for (unsigned int i = 0; i < run->opt->conns; i++) {
+		struct conn *conn = &run->conns[i];
+		struct flow *flow = &window->flows[i];
+
+		if (run->opt->role == ROLE_SERVE)
+			sample_sender(run, flow, edge, conn);
+		else if (edge == CLOSE)	/* its worker is done with it */
+			flow->bytes[edge] = conn->moved;
+	}
+}
+
+static void window_open(struct control *control)
+{
+	take_sample(control->run, control->window, OPEN);
+	control->window->opened = true;
+}
+
+static void window_close(struct control *control)
+{
+	take_sample(control->run, control->window, CLOSE);
+	control->window->closed = true;
+}
+
+static void set_timer(struct control *control, double seconds)
+{
+	struct timeval delay = {
+		.tv_sec = seconds,
+		.tv_usec = fmod(seconds, 1) * 1e6,
+	};
+
+	if (evtimer_add(control->timer, &delay))
+		die(EXIT_RUN, "out of memory");
+}
+
+/* serve -d: the end of the warm-up, then of the window. */
+static void timer_expired(int fd, short what, void *arg)
+{
+	struct control *control = arg;
+	struct run *run = control->run;
+
+	(void)fd;
+	(void)what;
+	if (!control->window->opened) {
+		window_open(control);
+		set_timer(control, run->opt->duration);
+		return;
+	}
+	window_close(control);
+	/* every connection with room in its buffer sees this at once */
+	atomic_store(&run->stop, true);
+}
+
+static bool all_done(struct run *run)
+{
+	return atomic_load(&run->done) == run->opt->conns;
+}
+
+/* A worker has failed, or completed the warm-up of -b or the last stream. */
+static void notified(int fd, short what, void *arg)
+{
+	struct control *control = arg;
+	struct run *run = control->run;
+	eventfd_t value;
+
+	(void)what;
+	eventfd_read(fd, &value);
+	if (atomic_load(&run->failed)) {
+		event_base_loopbreak(run->base);
+		return;
+	}
+	if (run->opt->bytes && !control->window->opened && atomic_load(&run->warm))
+		window_open(control);
+	if (!all_done(run))
+		return;
+	if (control->window->opened && !control->window->closed)
+		window_close(control);
+	event_base_loopbreak(run->base);
+}
+
+static void each_second(int fd, short what, void *arg)
+{
+	struct control *control = arg;
+
+	(void)fd;
+	(void)what;
+	report_progress(control->run, control->window);
+}
+
+static struct event *start_progress(struct control *control)
+{
+	const struct timeval second = { .tv_sec = 1 };
+	struct event *event;
+
+	if (!control->run->opt->progress)
+		return NULL;
+	event = event_new(control->run->base, -1, EV_PERSIST, each_second, control);
+	if (!event || event_add(event, &second))
+		die(EXIT_SETUP, "out of memory");
+	return event;
+}
+
+/* Opens the window now, or arranges for it. */
+static void plan(struct control *control)
+{
+	struct run *run = control->run;
+	const struct options *opt = run->opt;
+
+	if (opt->role == ROLE_SINK || !opt->warmup) {
+		atomic_store(&run->warm, true);
+		window_open(control);
+	} else if (opt->bytes) {
+		run->warm_at = ceil(opt->bytes * (opt->warmup / 100));
+	}
+	if (opt->duration) {
+		/* nobody need count bytes */
+		atomic_store(&run->warm, true);
+		set_timer(control, control->window->opened ? opt->duration :
+							     opt->warmup);
+	}
+}
+
+static void check_measured(struct run *run, const struct window *window)
+{
+	uint64_t bytes = 0;
+
+	if (run->opt->role == ROLE_SINK)
+		return;
+	for (unsigned int i = 0; i < run->opt->conns; i++)
+		bytes += window->flows[i].bytes[CLOSE] -
+			 window->flows[i].bytes[OPEN];
+	if (!bytes)
+		run_fail(run, "nothing was acknowledged within the measured window of %.3f s: raise -b or -d, or lower -w",
+			 window->edge[CLOSE].time - window->edge[OPEN].time);
+}
+
+void window_run(struct run *run, struct window *window)
+{
+	struct control control = { .run = run, .window = window };
+	struct event *notify, *progress;
+
+	window->flows = calloc(run->opt->conns, sizeof(*window->flows));
+	control.timer = evtimer_new(run->base, timer_expired, &control);
+	notify = event_new(run->base, run->notify, EV_READ | EV_PERSIST,
+			   notified, &control);
+	if (!window->flows || !control.timer || !notify ||
+	    event_add(notify, NULL))
+		die(EXIT_SETUP, "out of memory");
+	progress = start_progress(&control);
+
+	workers_start(run);
+	plan(&control);
+	workers_go(run);
+	event_base_dispatch(run->base);
+	workers_join(run);
+	if (!atomic_load(&run->failed))
+		check_measured(run, window);
+
+	if (progress)
+		event_free(progress);
+	event_free(notify);
+	event_free(control.timer);
+}
