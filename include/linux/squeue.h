@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Serialization queues: a lock, a FIFO of pending work, and a rule about who
+ * does the work.
+ *
+ * An squeue serialises work on a set of objects (for TCP: the connections of
+ * one group).  Work arrives from any CPU as nodes on a lock-free queue; it is
+ * done, in FIFO order and by one CPU at a time, by whoever holds the lock.
+ * Nobody who only brings work ever waits.  The idea is that of the squeue of
+ * Solaris 10 (Willmann, Rixner and Cox, USENIX 2006, section 3.2.2).
+ *
+ *	operation	what it does			context
+ *	----------------------------------------------------------------------
+ *	squeue_enqueue	adds one node			any but NMI, lock-free
+ *	squeue_poke	drains if the lock is free	BH disabled
+ *	squeue_enter	waits for the lock, drains	BH disabled, no squeue
+ *							held by this CPU
+ *	squeue_flush	drains all that is queued now	lock held
+ *	squeue_leave	drains, unlocks, re-checks	lock held
+ *
+ * All of them may run together, on any number of CPUs.  Two squeues never
+ * nest: a CPU that holds one may enqueue on any, but must not enter another.
+ *
+ * A node that was enqueued is drained, provided that after each enqueue (or
+ * each batch of them) the producer calls squeue_poke().  The argument is that
+ * of a store buffer: the producer adds the node and then tries the lock, the
+ * holder releases the lock and then looks at the queue, and each has a full
+ * barrier between its two steps.  So either the producer gets the lock, or
+ * the holder sees the node.  tools/testing/squeue/squeue.pml models this.
+ *
+ * A drain is bounded: it stops after limits->budget nodes and asks
+ * policy->kick() to see to the rest, which must lead to a squeue_poke() from
+ * some context soon after.  What it leaves behind stays in order: nodes are
+ * taken off @pending first, and @incoming is only detached when that is empty.
+ *
+ * Who drains is the policy's choice.  With an inline policy producers poke, so
+ * the CPU that brings work does it unless another is already inside; kick()
+ * schedules a tasklet.  A thread policy never pokes from producers: there
+ * kick() wakes the thread that does.
+ */
+#ifndef _LINUX_SQUEUE_H
+#define _LINUX_SQUEUE_H
+
+#include <linux/atomic.h>
+#include <linux/cache.h>
+#include <linux/llist.h>
+#include <linux/percpu.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct squeue;
+
+/**
+ * struct squeue_policy - what a user of squeues supplies
+ * @process: do the work of @batch, a NULL-terminated list in FIFO order of at
+ *	     most limits->budget nodes that now belong to the callee; called
+ *	     with the lock held and BH disabled; must not sleep, enter an
+ *	     squeue or flush this one.  Returns the charge of these nodes, in
+ *	     bytes.
+ * @kick:    arrange for squeue_poke() to be called soon, from a context in
+ *	     which no squeue is held; called with BH disabled, and possibly
+ *	     inside this or another squeue, so it must not poke by itself.
+ */
+struct squeue_policy {
+	unsigned long	(*process)(struct squeue *sq, struct llist_node *batch);
+	void		(*kick)(struct squeue *sq);
+};
+
+/**
+ * struct squeue_limits - bounds, shared by the squeues of one user
+ * @budget:	nodes drained by one squeue_enter(), _leave() or _poke()
+ * @max_len:	nodes queued, beyond which squeue_enqueue() refuses
+ * @max_bytes:	bytes charged, beyond which squeue_enqueue() refuses
+ *
+ * May be changed at any time, with WRITE_ONCE().
+ */
+struct squeue_limits {
+	unsigned int	budget;
+	unsigned int	max_len;
+	unsigned int	max_bytes;
+};
+
+/**
+ * struct squeue - one serialization queue
+ * @incoming:	what producers added, newest first
+ * @queued:	nodes ever added
+ * @bytes:	charge of the nodes that are queued now
+ * @dropped:	nodes refused because a limit was reached
+ * @handed:	pokes that found the lock held and left the work to the holder
+ * @lock:	held by the one who drains, or works on the objects
+ * @pending:	detached from @incoming, oldest first, not yet processed
+ * @drained:	nodes ever processed
+ * @acquired:	times the lock was taken
+ * @waited:	times squeue_enter() did not get the lock at once
+ * @batches:	calls of policy->process()
+ * @batch_max:	most nodes in one such call
+ * @len_max:	most nodes a drain ever found waiting
+ * @kicks:	times a drain was cut short by its budget
+ * @policy:	who drains, and how
+ * @limits:	bounds
+ *
+ * From @pending to @kicks, fields are written under @lock; the producers' have
+ * a cache line of their own.
+ */
+struct squeue {
+	struct llist_head		incoming ____cacheline_aligned_in_smp;
+	atomic_long_t			queued;
+	atomic_long_t			bytes;
+	atomic_long_t			dropped;
+	atomic_long_t			handed;
+
+	spinlock_t			lock ____cacheline_aligned_in_smp;
+	struct llist_node		*pending;
+	unsigned long			drained;
+	unsigned long			acquired;
+	unsigned long			waited;
+	unsigned long			batches;
+	unsigned int			batch_max;
+	unsigned int			len_max;
+	unsigned long			kicks;
+	const struct squeue_policy	*policy;
+	const struct squeue_limits	*limits;
+};
+
+/* The squeue this CPU is inside of, if any; valid with BH disabled. */
+DECLARE_PER_CPU(struct squeue *, squeue_current);
+
+void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
+		 const struct squeue_limits *limits);
+bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
+		    unsigned int bytes);
+void squeue_poke(struct squeue *sq);
+void squeue_enter(struct squeue *sq);
+void squeue_flush(struct squeue *sq);
+void squeue_leave(struct squeue *sq);
+
+/**
+ * squeue_len - how many nodes are queued and not yet processed
+ * @sq: the squeue
+ *
+ * Context: any; exact only under the lock while nobody enqueues.
+ * Return: the number, including the batch that is being processed.
+ */
+static inline unsigned long squeue_len(const struct squeue *sq)
+{
+	/* drained first: it only grows, so the difference is not negative */
+	unsigned long drained = smp_load_acquire(&sq->drained);
+
+	return atomic_long_read(&sq->queued) - drained;
+}
+
+#endif /* _LINUX_SQUEUE_H */

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Connection groups: TCP where each established connection belongs to a
+ * group, and the protocol work of a group is serialised by one squeue.
+ *
+ * This is all that the rest of the stack sees of it.  Files of the stock stack
+ * call what is declared here, in one line each and without logic of their own;
+ * with TCP_MSGP every call is one of the empty stubs at the end.
+ *
+ *	net/ipv4/tcp_connp.c		the groups: who is in one, and entering it
+ *	net/ipv4/tcp_connp_input.c	packets: queued on the group, then drained
+ *	net/ipv4/tcp_connp_output.c	what is sent once per section, not per cause
+ *	net/ipv4/tcp_connp_proc.c	/proc/net/tcp_connp and the sysctls
+ *
+ * Documentation/networking/tcp_connp.rst explains the whole.  The design is
+ * that of ConnP-L, section 3.2.2 of Willmann, Rixner and Cox, USENIX 2006.
+ *
+ * Lock order: socket owner, group (squeue lock), socket slock, then
+ * {bhash, bhash2, ehash lock of a group} and what else stock takes under the
+ * slock.  A CPU is never inside two groups.
+ */
+#ifndef _NET_TCP_CONNP_H
+#define _NET_TCP_CONNP_H
+
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+
+struct inet_hashinfo;
+struct sk_buff;
+struct sock;
+struct squeue;
+
+#ifdef CONFIG_TCP_CONNP
+
+#include <linux/interrupt.h>
+#include <linux/squeue.h>
+
+#define TCP_CONNP_MAX_GROUPS	1024
+
+/**
+ * struct tcp_connp_group - a group of connections
+ * @sq:		 serialises the protocol work of its connections
+ * @ehash_lock:	 for writers to the group's part of an established hash table;
+ *		 a leaf, unlike the processing lock, see tcp_connp.rst
+ * @conns:	 connections that are in the group now
+ * @kick:	 sees to what a bounded drain left behind
+ *
+ * Allocated once at boot and never freed, so pointers need no reference.
+ */
+struct tcp_connp_group {
+	struct squeue		sq;
+	spinlock_t		ehash_lock ____cacheline_aligned_in_smp;
+	atomic_t		conns;
+	struct tasklet_struct	kick;
+};
+
+/*
+ * How strongly output was asked for since it was last done; the strongest
+ * wins.  The values of tcp_push()'s @nonagle, put in order.
+ */
+enum tcp_connp_push {
+	TCP_CONNP_PUSH_NONE,
+	TCP_CONNP_PUSH_MORE,	/* full segments only: TCP_NAGLE_CORK */
+	TCP_CONNP_PUSH_NORMAL,	/* as tcp_sock.nonagle says */
+	TCP_CONNP_PUSH_FORCE,	/* everything: TCP_NAGLE_PUSH */
+};
+
+/* net/ipv4/tcp_connp.c */
+extern struct tcp_connp_group *tcp_connp_groups;
+extern unsigned int tcp_connp_nr_groups;
+extern struct squeue_limits tcp_connp_limits;
+extern const struct squeue_policy tcp_connp_policy;
+
+bool tcp_connp_partition(struct inet_hashinfo *hashinfo);
+void tcp_connp_bind(struct sock *sk);
+void tcp_connp_unbind(struct sock *sk);
+void tcp_connp_forget(struct sock *sk);
+void tcp_connp_init_clone(struct sock *sk);
+void tcp_connp_flush_all(void);
+struct squeue *tcp_connp_enter(struct sock *sk);
+struct squeue *tcp_connp_enter_flush(struct sock *sk);
+void tcp_connp_leave(struct squeue *sq);
+struct squeue *tcp_connp_lock_owner(struct sock *sk);
+void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq);
+void tcp_connp_cond_resched(void);
+
+/* net/ipv4/tcp_connp_input.c */
+bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted);
+bool tcp_connp_input_pending(const struct sock *sk);
+unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
+void tcp_connp_batch_begin(void);
+void tcp_connp_batch_flush(void);
+void tcp_connp_batch_end(void);
+
+/* net/ipv4/tcp_connp_output.c */
+bool tcp_connp_defer_push(struct sock *sk, int nonagle);
+bool tcp_connp_defer_full(struct sock *sk, size_t left);
+bool tcp_connp_defer_ack(struct sock *sk);
+bool tcp_connp_rolls_up(const struct sock *sk);
+void tcp_connp_release_cb(struct sock *sk);
+
+#else /* !CONFIG_TCP_CONNP */
+
+static inline bool tcp_connp_partition(struct inet_hashinfo *hashinfo)
+{
+	return false;
+}
+
+static inline void tcp_connp_bind(struct sock *sk) {}
+static inline void tcp_connp_unbind(struct sock *sk) {}
+static inline void tcp_connp_forget(struct sock *sk) {}
+static inline void tcp_connp_init_clone(struct sock *sk) {}
+static inline void tcp_connp_flush_all(void) {}
+
+static inline struct squeue *tcp_connp_enter(struct sock *sk)
+{
+	return NULL;
+}
+
+static inline struct squeue *tcp_connp_enter_flush(struct sock *sk)
+{
+	return NULL;
+}
+
+static inline void tcp_connp_leave(struct squeue *sq) {}
+
+/* Macros, so that they need no definition of struct sock. */
+#define tcp_connp_lock_owner(sk)					\
+({									\
+	spin_lock_bh(&(sk)->sk_lock.slock);				\
+	(struct squeue *)NULL;						\
+})
+#define tcp_connp_unlock_owner(sk, sq)					\
+	((void)(sq), spin_unlock_bh(&(sk)->sk_lock.slock))
+#define tcp_connp_cond_resched()	cond_resched()
+
+static inline bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb,
+				 bool refcounted)
+{
+	return false;
+}
+
+static inline bool tcp_connp_input_pending(const struct sock *sk)
+{
+	return false;
+}
+
+static inline void tcp_connp_batch_begin(void) {}
+static inline void tcp_connp_batch_flush(void) {}
+static inline void tcp_connp_batch_end(void) {}
+
+static inline bool tcp_connp_defer_push(struct sock *sk, int nonagle)
+{
+	return false;
+}
+
+static inline bool tcp_connp_defer_full(struct sock *sk, size_t left)
+{
+	return false;
+}
+
+static inline bool tcp_connp_defer_ack(struct sock *sk)
+{
+	return false;
+}
+
+static inline bool tcp_connp_rolls_up(const struct sock *sk)
+{
+	return false;
+}
+
+static inline void tcp_connp_release_cb(struct sock *sk) {}
+
+#endif /* CONFIG_TCP_CONNP */
+#endif /* _NET_TCP_CONNP_H */

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Serialization queues.  include/linux/squeue.h says what they are, who may
+ * call what, and why no node is ever stranded; here is how.
+ *
+ * This file is also compiled in user space, behind the shim in
+ * tools/testing/squeue/, where real threads race it.
+ */
+#include <linux/bug.h>
+#include <linux/compiler.h>
+#include <linux/export.h>
+#include <linux/lockdep.h>
+#include <linux/minmax.h>
+#include <linux/squeue.h>
+
+DEFINE_PER_CPU(struct squeue *, squeue_current);
+EXPORT_PER_CPU_SYMBOL_GPL(squeue_current);
+
+/**
+ * squeue_init - prepare an squeue for use
+ * @sq: the squeue; its memory is never freed while a node may be on it
+ * @policy: who drains, and how
+ * @limits: bounds; read afresh by each operation
+ *
+ * All squeues are one lockdep class without subclasses, so nesting two of
+ * them is reported.
+ *
+ * Context: any; nobody else may use @sq yet.
+ */
+void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
+		 const struct squeue_limits *limits)
+{
+	init_llist_head(&sq->incoming);
+	atomic_long_set(&sq->queued, 0);
+	atomic_long_set(&sq->bytes, 0);
+	atomic_long_set(&sq->dropped, 0);
+	atomic_long_set(&sq->handed, 0);
+	spin_lock_init(&sq->lock);
+	sq->pending = NULL;
+	sq->drained = 0;
+	sq->acquired = 0;
+	sq->waited = 0;
+	sq->batches = 0;
+	sq->batch_max = 0;
+	sq->len_max = 0;
+	sq->kicks = 0;
+	sq->policy = policy;
+	sq->limits = limits;
+}
+
+/**
+ * squeue_enqueue - add one piece of work
+ * @sq: the squeue
+ * @node: the work; it belongs to @sq until policy->process() is given it
+ * @bytes: what it weighs against limits->max_bytes
+ *
+ * The caller follows up with squeue_poke(), at once or after more of the same.
+ *
+ * Context: any but NMI.
+ * Return: false if a limit is reached; then @node is still the caller's.
+ */
+bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
+		    unsigned int bytes)
+{
+	const struct squeue_limits *limits = sq->limits;
+
+	if (unlikely(squeue_len(sq) >= READ_ONCE(limits->max_len) ||
+		     atomic_long_read(&sq->bytes) >=
+		     READ_ONCE(limits->max_bytes))) {
+		atomic_long_inc(&sq->dropped);
+		return false;
+	}
+	/* Counted before it can be drained, so that squeue_len() >= 0. */
+	atomic_long_inc(&sq->queued);
+	atomic_long_add(bytes, &sq->bytes);
+	/* A full barrier; matches the one in squeue_leave(). */
+	llist_add(node, &sq->incoming);
+	return true;
+}
+EXPORT_SYMBOL_GPL(squeue_enqueue);
+
+/* Cut at most @max nodes off the head of sq->pending. */
+static struct llist_node *squeue_detach(struct squeue *sq, unsigned int max,
+					unsigned int *count)
+{
+	struct llist_node *first = sq->pending;
+	struct llist_node *last;
+	unsigned int n = 1;
+
+	if (!first) {
+		first = llist_del_all(&sq->incoming);
+		if (!first)
+			return NULL;
+		first = llist_reverse_order(first);
+	}
+	for (last = first; n < max && last->next; n++)
+		last = last->next;
+	sq->pending = last->next;
+	last->next = NULL;
+	*count = n;
+	return first;
+}
+
+/* A budget of 0 would kick for ever and drain nothing. */
+static unsigned int squeue_budget(const struct squeue *sq)
+{
+	return max(READ_ONCE(sq->limits->budget), 1U);
+}
+
+/* Process at most @max nodes; returns how many of @max are left. */
+static unsigned int squeue_drain(struct squeue *sq, unsigned int max)
+	__must_hold(&sq->lock)
+{
+	unsigned int budget = squeue_budget(sq);
+	struct llist_node *batch;
+	unsigned long len, bytes;
+	unsigned int n;
+
+	lockdep_assert_held(&sq->lock);
+
+	while (max) {
+		len = squeue_len(sq);
+		batch = squeue_detach(sq, min(max, budget), &n);
+		if (!batch)
+			break;
+		bytes = sq->policy->process(sq, batch);
+		atomic_long_sub(bytes, &sq->bytes);
+		/* Pairs with the load in squeue_len(). */
+		smp_store_release(&sq->drained, sq->drained + n);
+		sq->batches++;
+		sq->batch_max = max(sq->batch_max, n);
+		sq->len_max = max_t(unsigned long, sq->len_max, len);
+		max -= n;
+	}
+	return max;
+}
+
+static void squeue_locked(struct squeue *sq)
+{
+	sq->acquired++;
+	this_cpu_write(squeue_current, sq);
+}
+
+/**
+ * squeue_enter - become the one who may work on the objects of an squeue
+ * @sq: the squeue
+ *
+ * Spins while somebody else is inside, then drains what came before.
+ *
+ * Context: BH disabled; this CPU is not inside any squeue.
+ */
+void squeue_enter(struct squeue *sq)
+	__acquires(&sq->lock)
+{
+	bool waited = false;
+
+	WARN_ON_ONCE(this_cpu_read(squeue_current));
+
+	if (!spin_trylock(&sq->lock)) {
+		spin_lock(&sq->lock);
+		waited = true;
+	}
+	sq->waited += waited;
+	squeue_locked(sq);
+	squeue_drain(sq, squeue_budget(sq));
+}
+EXPORT_SYMBOL_GPL(squeue_enter);
+
+/**
+ * squeue_flush - drain all that is queued at this moment
+ * @sq: the squeue
+ *
+ * For the few who must see every packet that was here before them.  Bounded
+ * by limits->max_len rather than by the budget.
+ *
+ * Context: inside @sq.
+ */
+void squeue_flush(struct squeue *sq)
+{
+	squeue_drain(sq, squeue_len(sq));
+}
+EXPORT_SYMBOL_GPL(squeue_flush);
+
+/**
+ * squeue_leave - drain what came meanwhile, and let others in
+ * @sq: the squeue
+ *
+ * Whoever found the lock held left its work here, so nobody may leave without
+ * looking again after the lock is free.
+ *
+ * Context: inside @sq; BH disabled.
+ */
+void squeue_leave(struct squeue *sq)
+	__releases(&sq->lock)
+{
+	unsigned int budget = squeue_budget(sq);
+
+	for (;;) {
+		bool kick;
+
+		budget = squeue_drain(sq, budget);
+		kick = sq->pending || (!budget && !llist_empty(&sq->incoming));
+		sq->kicks += kick;
+		this_cpu_write(squeue_current, NULL);
+		spin_unlock(&sq->lock);
+		if (kick) {
+			sq->policy->kick(sq);
+			return;
+		}
+		/*
+		 * The unlock before the look: matches the full barrier that
+		 * llist_add() is in squeue_enqueue().
+		 */
+		smp_mb();
+		if (llist_empty(&sq->incoming))
+			return;
+		/* Held again: the new holder looks when it leaves. */
+		if (!spin_trylock(&sq->lock))
+			return;
+		squeue_locked(sq);
+	}
+}
+EXPORT_SYMBOL_GPL(squeue_leave);
+
+/**
+ * squeue_poke - drain, unless somebody else is inside and will
+ * @sq: the squeue
+ *
+ * If this CPU is itself inside an squeue (work brought from within work), the
+ * drain is left to policy->kick(): it only ever runs at the outermost level.
+ *
+ * Context: BH disabled.
+ */
+void squeue_poke(struct squeue *sq)
+{
+	if (unlikely(this_cpu_read(squeue_current))) {
+		sq->policy->kick(sq);
+		return;
+	}
+	if (!spin_trylock(&sq->lock)) {
+		atomic_long_inc(&sq->handed);
+		return;
+	}
+	squeue_locked(sq);
+	squeue_leave(sq);
+}
+EXPORT_SYMBOL_GPL(squeue_poke);

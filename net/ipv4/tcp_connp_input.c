@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Input of connection groups: a packet is queued on its connection's group,
+ * and whoever drains the group hands it over.
+ *
+ * tcp_v4_rcv() and tcp_v6_rcv() do all that stock does outside of the socket
+ * lock: lookup, policy, MD5 and AO, filters.  Where stock takes the slock,
+ * tcp_connp_rcv() queues the packet instead, with its reference on the socket.
+ * Input never waits and never processes.
+ *
+ * A CPU that polls a NIC drains once per poll, not once per packet: packets
+ * arrive in a batch between tcp_connp_batch_begin() and _end(), the groups
+ * they went to are noted, and each is poked at tcp_connp_batch_flush().
+ *
+ * A drain goes over its packets twice.  First each is put on the backlog of
+ * its socket, where tcp_add_backlog() merges what may be merged, as it does
+ * for a socket that is owned by a process.  Then each socket is run once, and
+ * what it wants to send is sent at the end of that, not once per ACK.
+ */
+#include <linux/bitmap.h>
+#include <linux/percpu.h>
+#include <linux/skbuff.h>
+#include <net/dst.h>
+#include <net/inet_connection_sock.h>
+#include <net/tcp.h>
+#include <net/tcp_connp.h>
+#include <trace/events/tcp_connp.h>
+
+/**
+ * struct tcp_connp_batch - what one CPU queued since it last poked
+ * @active: packets arrive in a batch; somebody will call _flush()
+ * @any: a bit of @touched is set
+ * @touched: groups that were queued on
+ */
+struct tcp_connp_batch {
+	bool active;
+	bool any;
+	DECLARE_BITMAP(touched, TCP_CONNP_MAX_GROUPS);
+};
+
+static DEFINE_PER_CPU(struct tcp_connp_batch, tcp_connp_batch);
+
+/* Sockets that a drain keeps waiting while it collects their packets. */
+#define TCP_CONNP_RUN_MAX	64
+
+/**
+ * tcp_connp_batch_begin - packets that follow on this CPU come in a batch
+ *
+ * Context: BH disabled, until after tcp_connp_batch_end().
+ */
+void tcp_connp_batch_begin(void)
+{
+	__this_cpu_write(tcp_connp_batch.active, true);
+}
+
+/**
+ * tcp_connp_batch_flush - drain the groups that this CPU queued on
+ *
+ * Each is tried once; one that is busy is left to the CPU that is inside.
+ *
+ * Context: BH disabled, in a batch, no socket lock and no group held.
+ */
+void tcp_connp_batch_flush(void)
+{
+	struct tcp_connp_batch *b = this_cpu_ptr(&tcp_connp_batch);
+	unsigned int i;
+
+	if (!b->any)
+		return;
+	b->any = false;
+	for_each_set_bit(i, b->touched, tcp_connp_nr_groups) {
+		__clear_bit(i, b->touched);
+		squeue_poke(&tcp_connp_groups[i].sq);
+	}
+}
+
+/**
+ * tcp_connp_batch_end - the batch on this CPU is over
+ *
+ * Context: as tcp_connp_batch_flush().
+ */
+void tcp_connp_batch_end(void)
+{
+	tcp_connp_batch_flush();
+	__this_cpu_write(tcp_connp_batch.active, false);
+}
+
+/*
+ * The route is needed only until the socket has cached one, and then as a
+ * counted reference, because the packet outlives the RCU section.
+ */
+static void tcp_connp_keep_dst(const struct sock *sk, struct sk_buff *skb)
+{
+	if (rcu_access_pointer(sk->sk_rx_dst) || !skb_dst_force(skb))
+		skb_dst_drop(skb);
+}
+
+/**
+ * tcp_connp_rcv - queue a packet on the group of its connection
+ * @sk: the connection, as found by the lookup
+ * @skb: the packet, ready for tcp_v4_do_rcv() or tcp_v6_do_rcv()
+ * @refcounted: the caller has a reference on @sk and passes it on
+ *
+ * Context: BH disabled, RCU read lock, no socket lock held.
+ * Return: false if @sk has no group: the caller does as stock does.  Otherwise
+ *	   @skb and the reference are taken care of.
+ */
+bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted)
+{
+	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+	struct tcp_connp_batch *b;
+
+	if (!g)
+		return false;
+	if (!refcounted && unlikely(!refcount_inc_not_zero(&sk->sk_refcnt)))
+		return false;
+
+	tcp_connp_keep_dst(sk, skb);
+	skb->sk = sk;
+	if (unlikely(!squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize))) {
+		trace_tcp_connp_drop(g - tcp_connp_groups, squeue_len(&g->sq));
+		skb->sk = NULL;
+		sk_drops_add(sk, skb);
+		sk_skb_reason_drop(sk, skb,
+				   SKB_DROP_REASON_TCP_CONNP_QUEUE);
+		sock_put(sk);
+		return true;
+	}
+
+	b = this_cpu_ptr(&tcp_connp_batch);
+	if (likely(b->active)) {
+		__set_bit(g - tcp_connp_groups, b->touched);
+		b->any = true;
+	} else {
+		squeue_poke(&g->sq);
+	}
+	return true;
+}
+EXPORT_SYMBOL_GPL(tcp_connp_rcv);
+
+/**
+ * tcp_connp_input_pending - may packets of a connection still be on their way?
+ * @sk: the connection
+ *
+ * Whoever is about to replace a socket by a TIME_WAIT asks, because a FIN that
+ * is still queued would be lost with it and cost the peer a retransmission
+ * timeout.  True too often is harmless, so it is not counted per socket.
+ *
+ * Context: @sk owned, or its slock held.
+ * Return: true if there is a packet for @sk, or for another of its group.
+ */
+bool tcp_connp_input_pending(const struct sock *sk)
+{
+	const struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+
+	return g && (sk->sk_backlog.tail || READ_ONCE(g->sq.pending) ||
+		     !llist_empty(&g->sq.incoming));
+}
+
+/*
+ * Work off the backlog of a socket that nobody owns, and then do what it put
+ * off.  The packets stay on the backlog until it is their turn, so that
+ * tcp_connp_input_pending() sees them.
+ */
+static void tcp_connp_run(struct sock *sk)
+{
+	struct sk_buff *skb;
+
+	sk->sk_connp_rollup = 1;
+	while ((skb = sk->sk_backlog.head)) {
+		sk->sk_backlog.head = skb->next;
+		if (!skb->next)
+			sk->sk_backlog.tail = NULL;
+		skb_mark_not_on_list(skb);
+		sk_backlog_rcv(sk, skb);
+	}
+	sk->sk_backlog.len = 0;
+	sk->sk_connp_rollup = 0;
+	tcp_release_cb(sk);
+}
+
+/*
+ * Give one packet to its socket's backlog.  Return true if the socket has to
+ * be run for it, and wasn't before: then the packet's reference is kept.
+ */
+static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
+{
+	enum skb_drop_reason reason;
+	bool owned, first;
+
+	bh_lock_sock_nested(sk);
+	owned = sock_owned_by_user(sk);
+	/* Never drop for want of backlog what stock would have processed. */
+	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
+		tcp_connp_run(sk);
+	first = !owned && !sk->sk_backlog.tail;
+
+	tcp_segs_in(tcp_sk(sk), skb);
+	if (!owned && skb_dst(skb) && !rcu_access_pointer(sk->sk_rx_dst) &&
+	    sk->sk_state == TCP_ESTABLISHED)
+		inet_csk(sk)->icsk_af_ops->sk_rx_dst_set(sk, skb);
+
+	if (unlikely(tcp_add_backlog(sk, skb, &reason))) {
+		/* It has released the slock. */
+		sk_drops_add(sk, skb);
+		sk_skb_reason_drop(sk, skb, reason);
+		return false;
+	}
+	bh_unlock_sock(sk);
+	return first;
+}
+
+/* Run sockets that packets were delivered to; drops their references. */
+static void tcp_connp_run_all(struct sock **run, unsigned int socks)
+{
+	unsigned int i;
+
+	for (i = 0; i < socks; i++) {
+		struct sock *sk = run[i];
+
+		bh_lock_sock_nested(sk);
+		/* A process that came in between does it on its way out. */
+		if (!sock_owned_by_user(sk))
+			tcp_connp_run(sk);
+		bh_unlock_sock(sk);
+		sock_put(sk);
+	}
+}
+
+/**
+ * tcp_connp_process - the drain: hand packets over, run each socket once
+ * @sq: the queue of a group
+ * @batch: packets in the order of their arrival
+ *
+ * This is struct squeue_policy's @process.
+ *
+ * Context: inside @sq, BH disabled.
+ * Return: the charge of the packets, as tcp_connp_rcv() gave it.
+ */
+unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
+{
+	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
+	struct sock *run[TCP_CONNP_RUN_MAX];
+	unsigned int packets = 0, socks = 0;
+	struct sk_buff *skb, *next;
+	unsigned long bytes = 0;
+
+	llist_for_each_entry_safe(skb, next, batch, ll_node) {
+		struct sock *sk = skb->sk;
+
+		packets++;
+		bytes += skb->truesize;
+		skb->sk = NULL;
+		skb_mark_not_on_list(skb);
+		if (!tcp_connp_deliver(sk, skb)) {
+			sock_put(sk);
+			continue;
+		}
+		run[socks++] = sk;
+		if (socks == TCP_CONNP_RUN_MAX) {
+			tcp_connp_run_all(run, socks);
+			socks = 0;
+		}
+	}
+	tcp_connp_run_all(run, socks);
+	trace_tcp_connp_drain(g - tcp_connp_groups, packets, socks);
+	return bytes;
+}
