@@ -34,7 +34,7 @@ from pathlib import Path
 
 from rig import BUILD, TOP, RigError, machine, options, results
 from rig.clients import guest_address
-from rig.guest import CLOCK_TOLERANCE, Guest, Setup, exit_on_signals
+from rig.guest import Guest, Setup, exit_on_signals
 
 # What nstat shows and a comparison of organisations may want to look at.
 _TCP_COUNTERS = {
@@ -137,7 +137,7 @@ def _minutes(seconds: float) -> str:
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
-def compare(plan: Plan) -> dict:
+def compare(plan: Plan) -> results.Result:
     machine.check_programs()
     for org in plan.orgs:
         Guest(plan.setup(org))  # says which kernel is missing before anything runs
@@ -145,7 +145,7 @@ def compare(plan: Plan) -> dict:
     if not ptcpbench.exists():
         raise RigError(f"{ptcpbench} is missing; build it with: make -C tools/net/ptcpbench")
 
-    runs: list[dict] = []
+    runs: list[results.Run] = []
     releases: set[str] = set()
     progress = Progress(plan.rounds * len(plan.orgs) * len(plan.conns))
     for turn in range(plan.rounds):
@@ -169,7 +169,7 @@ def compare(plan: Plan) -> dict:
     }
 
 
-def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -> tuple[list[dict], str]:
+def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -> tuple[list[results.Run], str]:
     """One round of one organisation: its runs, and the kernel's release."""
     addresses = ",".join(guest_address(nic) for nic in range(1, plan.nics + 1))
     runs = []
@@ -184,7 +184,6 @@ def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -
                 guest.spawn([str(ptcpbench), "sink", "--address", addresses, "--connections", str(conns),
                              "--timeout", str(int(plan.settling(conns))), f"--json={sink}"], log)
             guest.wait_file(f"{conns}/done", plan.warmup + plan.duration + 2 * plan.settling(conns), progress.tick)
-            guest.wait_mark(f"after-{conns}")
             guest.wait_beside()
             run = measured(plan, guest, conns, sink)
             runs.append({"org": org, "groups": plan.groups if org == "connp-l" else 0, "conns": conns,
@@ -199,18 +198,17 @@ def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -
     return runs, release
 
 
-def measured(plan: Plan, guest: Guest, conns: int, sink: Path) -> dict:
+def measured(plan: Plan, guest: Guest, conns: int, sink: Path) -> results.Run:
     folder = guest.share / str(conns)
     serve = json.loads((folder / "serve.json").read_text())
     received = json.loads(sink.read_text())["total_bytes"]
     if received != serve["total_bytes"]:
         raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
                        f"the sinks received {received}")
-    inside, outside = guest.elapsed(f"before-{conns}", f"after-{conns}")
-    clock_error = inside / outside - 1
+    elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
     figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
-    return {**figures, "counters": counters(folder / "before", folder / "after"), "clock_error": round(clock_error, 5),
-            "refused": abs(clock_error) > CLOCK_TOLERANCE}
+    return {**figures, "counters": counters(folder / "before", folder / "after"), "clock_error": round(elapsed.error, 5),
+            "refused": not elapsed.right}
 
 
 def counters(before: Path, after: Path) -> dict[str, int]:

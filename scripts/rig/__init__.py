@@ -1,21 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
 """The rig: boots one of our kernels in QEMU and drives it.
 
-machine.py    this host: cores, TSC rate, which accelerator really boots
-initramfs.py  the guest's root: host binaries and their libraries
-clients.py    the client side: a network namespace with one tap a NIC
-console.py    watches the guest's console for faults and clock marks
-guest.py      puts them together: boot, run a script, judge the outcome
-guest-init.sh /init inside the guest
+machine.py     this host: cores, TSC rate, the accelerator found to work
+initramfs.py   the guest's root: host binaries and their libraries
+clients.py     the client side: a network namespace with one tap a NIC
+console.py     watches the guest's console for faults
+clock.py       compares the guest's clock with the host's
+guest.py       puts these together: boot, run a script, judge the outcome
+options.py     what the user set on make's command line, checked
+results.py     a comparison's JSON file and its table
+guest-*.sh     what runs inside the guest; guest-init.sh is its /init
 
 The programs that use it are beside this folder: guest-run.py, compare.py,
 vm.py and iperf3.py.
 """
 
+import os
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-BUILD = TOP / "build"
+BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
 ORGS = ("up", "msgp", "connp-l")
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Watches a guest's console: keeps it in a file, notices a kernel fault, and
-stamps the guest's clock marks with the host's clock.
+"""Watches a guest's console: keeps it in a file, and notices a kernel fault and
+the guest's last word.
 """
 
 from __future__ import annotations
@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 import subprocess
 import threading
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from . import TOP
+from . import BUILD
 
 _PREFIX = r"^(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?"
 
@@ -25,7 +23,6 @@ _FAULT = re.compile(
     r".* invoked oom-killer|Unable to handle|unable to handle|watchdog: BUG|list_(?:add|del) corruption|"
     r"clocksource: .*unstable|rcu: INFO: .*(?:stall|starved)|.*detected stalls? on CPU|"
     r".*: page allocation failure|kernel BUG at |Call Trace:|-+\[ cut here \]-+|=+\[? ?lockdep)")
-_MARK = re.compile(_PREFIX + r"rig: mark (\S+) (\d+\.\d+)$")
 _DONE = re.compile(_PREFIX + r"rig: done$")
 
 # A trace starts a little before the line that gave it away and rarely is longer.
@@ -33,23 +30,14 @@ _LINES_BEFORE = 4
 _LINES_AFTER = 120
 
 
-@dataclass(frozen=True)
-class Mark:
-    """One moment on both clocks, in seconds."""
-
-    guest: float
-    host: float
-
-
 class Console:
     """Reads STREAM in a thread until it ends."""
 
-    def __init__(self, stream: BinaryIO, log: Path) -> None:
+    def __init__(self, stream: IO[bytes], log: Path) -> None:
         self._stream = stream
         self._log = log
         self._lines: list[str] = []
         self._fault_at: int | None = None
-        self._marks: dict[str, Mark] = {}
         self.done = False
         self._thread = threading.Thread(target=self._read, name="console", daemon=True)
         self._thread.start()
@@ -57,17 +45,13 @@ class Console:
     def _read(self) -> None:
         with self._log.open("wb") as log:
             for raw in self._stream:
-                now = time.monotonic()
                 log.write(raw)
                 log.flush()
-                self._take(raw.decode(errors="replace").rstrip("\r\n"), now)
+                self._take(raw.decode(errors="replace").rstrip("\r\n"))
 
-    def _take(self, line: str, now: float) -> None:
+    def _take(self, line: str) -> None:
         self._lines.append(line)
-        mark = _MARK.match(line)
-        if mark:
-            self._marks[mark[1]] = Mark(float(mark[2]), now)
-        elif _DONE.match(line):
+        if _DONE.match(line):
             self.done = True
         elif self._fault_at is None and _FAULT.match(line):
             self._fault_at = len(self._lines) - 1
@@ -90,24 +74,16 @@ class Console:
             return []
         return self._lines[max(0, self._fault_at - _LINES_BEFORE):self._fault_at + _LINES_AFTER]
 
-    def elapsed(self, first: str, last: str) -> tuple[float, float]:
-        """Seconds between two marks, on the guest's clock and on the host's."""
-        start, end = self._marks[first], self._marks[last]
-        return end.guest - start.guest, end.host - start.host
-
-    def has_mark(self, name: str) -> bool:
-        return name in self._marks
-
 
 def decode(trace: list[str], builddir: Path) -> list[str]:
     """TRACE with source lines where the kernel has debug information, else
     (it is symbolised by kallsyms already) as it is.
     """
     vmlinux = builddir / "vmlinux"
-    script = TOP / "build/linux/scripts/decode_stacktrace.sh"
+    script = BUILD / "linux/scripts/decode_stacktrace.sh"
     if not trace or not script.exists() or not _has_debug_info(vmlinux):
         return trace
-    done = subprocess.run([script, vmlinux, TOP / "build/linux"], input="\n".join(trace) + "\n", text=True,
+    done = subprocess.run([script, vmlinux, BUILD / "linux"], input="\n".join(trace) + "\n", text=True,
                           capture_output=True, check=False, timeout=300)
     return done.stdout.splitlines() if done.returncode == 0 and done.stdout.strip() else trace
 

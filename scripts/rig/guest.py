@@ -22,19 +22,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
-from collections.abc import Callable
 from typing import BinaryIO, NoReturn
 
-from . import BUILD, ORGS, RigError, machine
+from . import BUILD, ORGS, RigError, clock, machine
 from .clients import Clients, mac
 from .console import Console, decode
 from .initramfs import Initramfs
-
-# A guest's clock may differ from the host's by this fraction, no more.
-CLOCK_TOLERANCE = 0.02
 
 # A boot to the script takes 3 to 6 s under TCG on an idle machine; debug
 # kernels take several times as long, and other work may share the machine.
@@ -99,7 +96,7 @@ class Guest:
         self.clients: Clients | None = None
         self.folder = BUILD / "guest" / f"{setup.builddir.name}-{os.getpid()}-{time.monotonic_ns()}"
         self.share = self.folder / "share"
-        self._beside: list[subprocess.Popen[bytes]] = []
+        self._beside: dict[subprocess.Popen[bytes], str] = {}  # and what it is
         self._qemu: subprocess.Popen[bytes] | None = None
         self._console: Console | None = None
         self._output: BinaryIO | None = None
@@ -206,7 +203,7 @@ class Guest:
         command = self.clients.command(["setpriv", "--pdeathsig", "KILL", *argv])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, start_new_session=True,
                                    env={**os.environ, "SHARE": str(self.share)})
-        self._beside.append(process)
+        self._beside[process] = shlex.join(argv)
         return process
 
     # Waiting
@@ -214,9 +211,9 @@ class Guest:
     def wait_booted(self) -> None:
         """Return when the script starts."""
         assert self._console
-        while not self._console.has_mark("start"):
+        while not clock.mark_file(self.share, "start").exists():
             self.check()
-            if (self.share / "status").exists():
+            if self._status():
                 break
             if time.monotonic() - self._started > self.setup.boot_timeout:
                 self._fail(f"the guest did not reach its script within {self.setup.boot_timeout:g} s")
@@ -237,16 +234,6 @@ class Guest:
                 self._fail(f"the guest's script ended without making {name}")
             if time.monotonic() > limit:
                 self._fail(f"the guest did not make {name} within {seconds:g} s")
-            time.sleep(_POLL_SECONDS)
-
-    def wait_mark(self, name: str) -> None:
-        """Return when the console has the clock mark NAME."""
-        assert self._console
-        limit = time.monotonic() + 10
-        while not self._console.has_mark(name):
-            self.check()
-            if time.monotonic() > limit:
-                self._fail(f"the console never showed the clock mark {name}")
             time.sleep(_POLL_SECONDS)
 
     def wait(self) -> int:
@@ -270,18 +257,16 @@ class Guest:
 
     def wait_beside(self) -> None:
         """Return when all that spawn() started has ended well."""
-        for process in self._beside:
+        for process, what in self._beside.items():
             try:
                 process.wait(_BESIDE_SECONDS)
             except subprocess.TimeoutExpired:
-                self._fail(f"the guest is done, but `{_shown(process)}` beside it did not end "
-                           f"within {_BESIDE_SECONDS} s")
+                self._fail(f"the guest is done, but `{what}` beside it did not end within {_BESIDE_SECONDS} s")
         self.check()
 
-    def elapsed(self, first: str = "start", last: str = "end") -> tuple[float, float]:
-        """Seconds between two clock marks, on the guest's clock and the host's."""
-        assert self._console
-        return self._console.elapsed(first, last)
+    def elapsed(self, first: str = "start", last: str = "end") -> clock.Elapsed:
+        """Time between two clock marks, on the guest's clock and the host's."""
+        return clock.elapsed(self.share, first, last)
 
     def check(self) -> None:
         """Raise GuestFailure if something already went wrong."""
@@ -298,9 +283,9 @@ class Guest:
                 self._fail(f"kernel fault: {self._console.fault.strip()}")
             if not self._console.done:
                 self._fail(f"the guest ended without its success token (QEMU's exit status {self._qemu.returncode})")
-        for process in self._beside:
+        for process, what in self._beside.items():
             if process.poll():
-                self._fail(f"`{_shown(process)}` beside the guest ended with status {process.returncode}")
+                self._fail(f"`{what}` beside the guest ended with status {process.returncode}")
 
     def _status(self) -> str:
         """The script's exit status, or why guest-init.sh did not run it."""
@@ -343,12 +328,6 @@ class Guest:
             self._qemu.wait()
         if self._console:
             self._console.join()
-
-
-def _shown(process: subprocess.Popen[bytes]) -> str:
-    """A process's command line without the wrapping spawn() gives it."""
-    argv = list(process.args)
-    return shlex.join(argv[argv.index("KILL") + 1:])
 
 
 def accelerator(setup: Setup) -> str:

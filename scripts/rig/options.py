@@ -31,7 +31,7 @@ def _checked(name: str, text: str, word: str, low: int, high: int) -> int:
     return int(word)
 
 
-def _refuse_repeats(name: str, text: str, found: list) -> None:
+def _refuse_repeats(name: str, text: str, found: list[int] | list[str]) -> None:
     if not found or len(set(found)) != len(found):
         raise RigError(f"{name}={text}: expected at least one value, and each only once")
 

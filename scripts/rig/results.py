@@ -17,8 +17,12 @@ import json
 import os
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from . import RigError
+
+Result = dict[str, Any]
+Run = dict[str, Any]
 
 # What other organisations are compared with.
 REFERENCE = "msgp"
@@ -30,7 +34,7 @@ _HEADERS = ("organisation", "conns", "Mb/s", "of MsgP", "ctxsw/MB", "retrans", "
 _NAMES = {"up": "UP", "msgp": "MsgP", "connp-l": "ConnP-L"}
 
 
-def load(path: Path) -> dict:
+def load(path: Path) -> Result:
     try:
         result = json.loads(path.read_text())
     except OSError as error:
@@ -46,7 +50,7 @@ def load(path: Path) -> dict:
     return result
 
 
-def save(result: dict, path: Path) -> None:
+def save(result: Result, path: Path) -> None:
     """Write the file so that it is there whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -54,13 +58,13 @@ def save(result: dict, path: Path) -> None:
     fresh.replace(path)
 
 
-def complete(result: dict) -> bool:
+def complete(result: Result) -> bool:
     """Whether each row of the table has a figure."""
     wanted = {(run["conns"], run["org"]) for run in result["runs"]}
     return wanted == {(run["conns"], run["org"]) for run in result["runs"] if not run["refused"]}
 
 
-def provenance(result: dict) -> list[str]:
+def provenance(result: Result) -> list[str]:
     """Where, when and how the figures came about."""
     runs = result["runs"]
     rounds = len({run["round"] for run in runs})
@@ -75,7 +79,7 @@ def provenance(result: dict) -> list[str]:
     ]
 
 
-def table(result: dict) -> str:
+def table(result: Result) -> str:
     rows = [list(_HEADERS), *_rows(result)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADERS))]
     lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
@@ -84,15 +88,15 @@ def table(result: dict) -> str:
     return "\n".join([*provenance(result), "", *lines])
 
 
-def markdown(result: dict) -> str:
+def markdown(result: Result) -> str:
     rows = _rows(result)
     lines = [f"| {' | '.join(row)} |" for row in [list(_HEADERS), ["---", *["---:"] * (len(_HEADERS) - 1)], *rows]]
     return "\n".join([*lines, "", "; ".join(provenance(result)) + "."])
 
 
-def _rows(result: dict) -> list[list[str]]:
+def _rows(result: Result) -> list[list[str]]:
     """One row an organisation and load, loads together, in the order run."""
-    cells: dict[tuple[int, str], list[dict]] = {}
+    cells: dict[tuple[int, str], list[Run]] = {}
     for run in result["runs"]:
         cells.setdefault((run["conns"], run["org"]), []).append(run)
     orgs = list(dict.fromkeys(run["org"] for run in sorted(result["runs"], key=lambda run: list(_NAMES).index(run["org"]))))
@@ -101,7 +105,7 @@ def _rows(result: dict) -> list[list[str]]:
             for conns in loads for org in orgs if (conns, org) in cells]
 
 
-def _row(runs: list[dict], reference: list[dict]) -> list[str]:
+def _row(runs: list[Run], reference: list[Run]) -> list[str]:
     first = runs[0]
     name = _NAMES[first["org"]] + (f"({first['groups']})" if first["groups"] else "")
     good = [run for run in runs if not run["refused"]]
@@ -130,7 +134,7 @@ def _spread(values: list[float], form: str) -> str:
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
-def _contended(runs: list[dict]) -> str:
+def _contended(runs: list[Run]) -> str:
     """Acquisitions of a group's lock that found it taken."""
     shares = [run["counters"]["contended"] / run["counters"]["acquisitions"]
               for run in runs if run["counters"].get("acquisitions")]

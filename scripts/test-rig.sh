@@ -1,0 +1,59 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# test-rig.sh [ORG] - does the rig notice what it must notice? TAP on stdout.
+#
+# Everything else trusts the rig's verdict, so here each kind of failure is
+# brought about on purpose in a guest, once, and has to be reported as such.
+set -eu
+
+. "$(dirname "$0")/lib.sh"
+
+org=${1:-msgp}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+count=0
+failed=0
+
+# expect NAME STATUS TEXT guest-run-arguments...: the run has to end with STATUS
+# and say TEXT.
+expect()
+{
+	name=$1 expected=$2 text=$3
+	shift 3
+	count=$((count + 1))
+	status=0
+	"$TOP/scripts/guest-run.py" --org "$org" "$@" >"$work/out" 2>&1 || status=$?
+	if [ "$status" = "$expected" ] && grep -qF -- "$text" "$work/out"; then
+		printf 'ok %d - %s\n' "$count" "$name"
+		# The failure was wanted: its evidence need not be kept.
+		sed -n 's/^console kept in \(.*\)\/console.log$/\1/p' "$work/out" |
+			while read -r folder; do rm -r "$folder"; done
+	else
+		failed=$((failed + 1))
+		printf 'not ok %d - %s\n' "$count" "$name"
+		printf '# expected status %s and "%s", got status %s and:\n' \
+			"$expected" "$text" "$status"
+		sed 's/^/# /' "$work/out"
+	fi
+}
+
+printf 'TAP version 13\n1..9\n'
+expect "success" 0 "in the guest" -- echo "in the guest"
+expect "a script's exit status" 3 "three" -- sh -c 'echo three; exit 3'
+expect "a crash" 99 "sysrq triggered crash" -- \
+	sh -c 'echo c >/proc/sysrq-trigger'
+expect "a warning" 99 "kernel fault: " -- \
+	sh -c 'echo "WARNING: CPU: 0 PID: 1 at test-rig" >/dev/kmsg'
+expect "no success token" 99 "without its success token" -- \
+	reboot -f
+expect "a script that does not end" 99 "did not end within" --timeout 3 -- \
+	sleep 1000
+expect "a CPU that does not come up" 99 "CPUs came up" --cpus 2 \
+	--append maxcpus=1 -- true
+expect "a wrong clock" 99 "clock ran" --append tsc_early_khz=1000000 -- \
+	sleep 4
+expect "a failure beside the guest" 99 "ended with status 7" --nics 1 \
+	--host-script "exit 7" -- sleep 1000
+
+[ "$failed" = 0 ]
