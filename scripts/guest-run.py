@@ -80,7 +80,6 @@ def run(arguments: argparse.Namespace) -> int:
             raise RigError(f"{elapsed}; is the host's TSC stable (tsc_early_khz is taken from it)?")
         if arguments.keep:
             guest.keep()
-            print(f"kept: {guest.folder}", file=sys.stderr)
         return status
 
 

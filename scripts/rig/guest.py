@@ -124,6 +124,7 @@ class Guest:
                 self.clients.__exit__(kind, value, trace)
         if self._kept or (kind and issubclass(kind, Exception)):
             (self.folder / "initramfs.cpio").unlink(missing_ok=True)
+            print(f"console kept in {self.folder}/console.log", file=sys.stderr)
         else:
             shutil.rmtree(self.folder)
 
@@ -315,8 +316,7 @@ class Guest:
         shown = decode(self._console.trace(), self.setup.builddir) or self._console.tail(15)
         name = f"{self.setup.org}{' (debug)' if self.setup.debug else ''}"
         self.keep()
-        raise GuestFailure("\n".join([f"{name}: {reason}", *(f"    {line}" for line in shown),
-                                      f"console kept in {self.folder}/console.log"]))
+        raise GuestFailure("\n".join([f"{name}: {reason}", *(f"    {line}" for line in shown)]))
 
     def _stop(self) -> None:
         for process in self._beside:
