@@ -288,6 +288,9 @@ static void start_listening(struct setup *setup)
 	struct run *run = setup->run;
 	unsigned int port = run->opt->port;
 
+	/* one from an earlier run would say too early that we listen */
+	if (run->opt->ready)
+		unlink(run->opt->ready);
 	limits_check_backlog(PENDING);
 	for (unsigned int n = 0; n < run->opt->nr_nics; n++)
 		if (!listen_on(&setup->nics[n], &port))

@@ -59,33 +59,41 @@ void limits_raise_nofile(const struct options *opt)
 	    opt->conns, need, limit.rlim_max, need);
 }
 
-static bool buffer_set(int fd, int option, int force)
+static struct buffer {
+	const char *name;
+	int option;
+	int force;		/* CAP_NET_ADMIN may go past the sysctl */
+	const char *sysctl;
+	bool warned;
+} buffers[] = {
+	{ "send", SO_SNDBUF, SO_SNDBUFFORCE, "net.core.wmem_max", false },
+	{ "receive", SO_RCVBUF, SO_RCVBUFFORCE, "net.core.rmem_max", false },
+};
+
+static bool buffer_set(int fd, const struct buffer *buffer)
 {
 	int size = SOCKET_BUFFER, got = 0;
 	socklen_t len = sizeof(got);
 
-	if (setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size)) ||
-	    getsockopt(fd, SOL_SOCKET, option, &got, &len))
+	if (setsockopt(fd, SOL_SOCKET, buffer->option, &size, sizeof(size)) ||
+	    getsockopt(fd, SOL_SOCKET, buffer->option, &got, &len))
 		return false;
 	if (got >= 2 * SOCKET_BUFFER)
 		return true;
-	/* clamped by the sysctl; CAP_NET_ADMIN may go past it */
-	return !setsockopt(fd, SOL_SOCKET, force, &size, sizeof(size));
+	return !setsockopt(fd, SOL_SOCKET, buffer->force, &size, sizeof(size));
 }
 
 void limits_socket_buffers(int fd)
 {
-	static bool warned;
+	for (size_t i = 0; i < sizeof(buffers) / sizeof(*buffers); i++) {
+		struct buffer *buffer = &buffers[i];
 
-	if (!buffer_set(fd, SO_SNDBUF, SO_SNDBUFFORCE) && !warned) {
-		warned = true;
-		warn("send buffers are smaller than %d KB: sysctl -w net.core.wmem_max=%d, or run as root",
-		     SOCKET_BUFFER >> 10, SOCKET_BUFFER);
-	}
-	if (!buffer_set(fd, SO_RCVBUF, SO_RCVBUFFORCE) && !warned) {
-		warned = true;
-		warn("receive buffers are smaller than %d KB: sysctl -w net.core.rmem_max=%d, or run as root",
-		     SOCKET_BUFFER >> 10, SOCKET_BUFFER);
+		if (buffer_set(fd, buffer) || buffer->warned)
+			continue;
+		buffer->warned = true;
+		warn("%s buffers are smaller than %d KB: sysctl -w %s=%d, or run as root",
+		     buffer->name, SOCKET_BUFFER >> 10, buffer->sysctl,
+		     SOCKET_BUFFER);
 	}
 }
 

@@ -337,7 +337,7 @@ bad_stream no-stream 1 'ended before its stream began' 2
 bad_stream bad-header 1 'begins with a wrong header' 2
 bad_stream same-id 1 'streams are mixed up' 2
 bad_stream reset 1 'was lost after .* Connection reset by peer' 2
-bad_stream stalled 1 'stalled: no progress for' 2 "--stall 0.4"
+bad_stream stalled 1 'stalled: no progress for [0-9]\.' 2 "--stall 0.4"
 bad_stream stranger 3 'is not to a ptcpbench' 2
 bad_stream wrong-role 3 'is to another sink' 2
 bad_stream wrong-conns 3 'is to a serve of 3 connections, this end has 2' 2
@@ -346,7 +346,7 @@ bad_stream wrong-conns 3 'is to a serve of 3 connections, this end has 2' 2
 
 bad_sink none 0 '' 1 "$SHORT"
 bad_sink reset 1 'connection 0 (127.0.0.1:.* with 127.0.0.1:.*) was lost after .* bytes' 1 "-d 60"
-bad_sink frozen 1 'stalled: no progress for' 1 "-d 60 --stall 0.4"
+bad_sink frozen 1 'stalled: no progress for [0-9]\.' 1 "-d 60 --stall 0.4"
 bad_sink no-verdict 1 'closed by the sink without its word' 1 "$SHORT"
 bad_sink wrong-verdict 1 'brought a wrong answer from the sink' 1 "$SHORT"
 bad_sink left-early 3 'was closed before all connections were established' 2 "-d 60 --timeout 20"
