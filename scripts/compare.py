@@ -14,7 +14,8 @@ From the environment, so from make's command line:
   WARMUP     seconds before that (default 2)
   ROUNDS     how often each organisation runs (default 3)
   ORGS       which (default "up msgp connp-l")
-  GROUPS     connection groups of connp-l, a power of two (default 128)
+  GROUPS     connection groups of connp-l, a power of two (default 128); write
+             `make compare GROUPS=1`, for bash does not pass on `GROUPS=1 make`
   TSO        on or off (default): segmentation by the NICs
   NICS, CPUS, MTU   of the guest (default 6, the host's cores, 1500)
   ACCEL      kvm or tcg; unset: kvm where it boots the kernel
@@ -43,7 +44,7 @@ _TCP_COUNTERS = {
                "TCPLossProbes", "DelayedACKs"),
 }
 # Columns of /proc/net/tcp_connp that do not count upwards.
-_GAUGES = ("group", "conns")
+_GAUGES = ("group", "conns", "bytes")
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ def main() -> int:
     try:
         if arguments.table:
             result = results.load(arguments.table)
-            print(results.markdown(result) if arguments.markdown else results.table(result))
+            print(results.markdown(result, arguments.table) if arguments.markdown else results.table(result))
             return 0
         result = compare(Plan.from_environment())
         day = result["date"].split()[0]
