@@ -206,6 +206,11 @@ def measured(plan: Plan, guest: Guest, conns: int, sink: Path) -> results.Run:
     if received != serve["total_bytes"]:
         raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
                        f"the sinks received {received}")
+    if guest.setup.org == "connp-l":
+        groups = folder / "after/tcp_connp"
+        header = groups.read_text().splitlines()[0] if groups.exists() else "no /proc/net/tcp_connp"
+        if f" groups {plan.groups} " not in header:
+            raise RigError(f"the guest did not get the {plan.groups} groups asked for: {header}")
     elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
     figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
     return {**figures, "counters": counters(folder / "before", folder / "after"), "clock_error": round(elapsed.error, 5),
