@@ -241,7 +241,7 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 {
 	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
 	struct sock *run[TCP_CONNP_RUN_MAX];
-	unsigned int packets = 0, socks = 0;
+	unsigned int packets = 0, socks = 0, n = 0;
 	struct sk_buff *skb, *next;
 	unsigned long bytes = 0;
 
@@ -256,13 +256,14 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			sock_put(sk);
 			continue;
 		}
-		run[socks++] = sk;
-		if (socks == TCP_CONNP_RUN_MAX) {
-			tcp_connp_run_all(run, socks);
-			socks = 0;
+		socks++;
+		run[n++] = sk;
+		if (n == TCP_CONNP_RUN_MAX) {
+			tcp_connp_run_all(run, n);
+			n = 0;
 		}
 	}
-	tcp_connp_run_all(run, socks);
+	tcp_connp_run_all(run, n);
 	trace_tcp_connp_drain(g - tcp_connp_groups, packets, socks);
 	return bytes;
 }
