@@ -18,8 +18,8 @@ out=$(org_builddir "$org" "${DEBUG:-}")
 log=$out.log
 jobs=${JOBS:-$(nproc)}
 
-fragments="$TOP/configs/base.config $TOP/configs/$org.config"
-[ "${DEBUG:-}" != 1 ] || fragments="$fragments $TOP/configs/debug.config"
+fragments="base.config $org.config"
+[ "${DEBUG:-}" != 1 ] || fragments="$fragments debug.config"
 
 cc=gcc
 if command -v ccache >/dev/null; then
@@ -32,7 +32,8 @@ fi
 # An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
 kmake()
 {
-	make -C "$LINUX" O="$out" CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+	make -C "$LINUX" --no-print-directory O="$out" \
+		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
 		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
 }
@@ -40,7 +41,8 @@ kmake()
 # The last line given for each symbol, in the form .config would have it.
 requested()
 {
-	cat "$@" | awk '
+	# shellcheck disable=SC2086 # a list of plain names
+	(cd "$TOP/configs" && cat $fragments) | awk '
 		/^CONFIG_/ { name = $0; sub(/=.*/, "", name); line[name] = $0 }
 		/^# CONFIG_[A-Z0-9_]* is not set$/ { line[$2] = $0 }
 		END { for (name in line) print line[name] }' | sort
@@ -52,28 +54,32 @@ lost_lines()
 	while read -r line; do
 		case $line in
 		\#*)
-			set -- $line
-			grep -q "^$2=" "$out/.config" && echo "$line"
+			name=${line#\# }
+			! grep -q "^${name%% *}=" "$out/.config" ||
+				echo "$line"
 			;;
 		*)
 			grep -qxF -e "$line" "$out/.config" || echo "$line"
 			;;
 		esac
-	done <"$out/requested.config" || true
+	done <"$out/requested.config"
 }
 
 # Anything that can change the answer: the fragments, and Kconfig.
 config_key()
 {
-	cat $fragments "$TOP/Kconfig.connp" "$LINUX/net/ipv4/Kconfig" \
-		2>/dev/null | sha256sum
+	{
+		requested
+		cat "$TOP/Kconfig.connp" "$LINUX/net/ipv4/Kconfig"
+		cksum "$LINUX/.git/connp-source"
+	} | sha256sum
 }
 
 configure()
 {
 	say "configuring $out"
 	rm -f "$out/config.key"
-	requested $fragments >"$out/requested.config"
+	requested >"$out/requested.config"
 	KCONFIG_ALLCONFIG=$out/requested.config kmake allnoconfig \
 		>"$log" 2>&1 || die "allnoconfig failed; see $log"
 	lost=$(lost_lines)
@@ -83,14 +89,14 @@ $lost"
 	config_key >"$out/config.key"
 }
 
-# Counts what make says it built, and reports every few seconds.
+# Keeps the log, and every few seconds says how far make has come.
 progress()
 {
 	awk -v name="$(basename "$out")" '
 	BEGIN { srand(); start = last = srand() }
-	/^  [A-Z]/ { done++ }
 	{ print; fflush() }
-	done % 20 == 0 {
+	/^  [A-Z]/ {
+		done++
 		srand(); now = srand()
 		if (now - last >= 5) {
 			last = now
@@ -105,7 +111,7 @@ build()
 	{ kmake -j"$jobs" bzImage 2>&1 || echo "kernel.sh: make failed"; } |
 		progress
 	if [ "$(tail -n 1 "$log")" = "kernel.sh: make failed" ]; then
-		grep -n -A5 -E '(error|Error [0-9]|undefined reference)' \
+		grep -A 5 -E ': (fatal )?error:|\*\*\*|undefined reference' \
 			"$log" | head -n 40 >&2
 		die "building $out failed; the whole log is in $log"
 	fi

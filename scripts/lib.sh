@@ -62,11 +62,18 @@ recorded_command()
 		sed "s|\$(pound)|#|g; s|\$\$|\$|g; s|$LINUX|$3|g"
 }
 
-# export_base DIR: the directories of the unpatched source that compiling one
-# of the objects we touch reads.
+# export_base DIR: those files of the unpatched source that some compilations
+# read in their patched form; stdin names the .cmd files that recorded them.
 export_base()
 {
 	mkdir -p "$1"
-	git -C "$LINUX" archive base include arch/x86 net kernel lib mm \
-		scripts | tar -x -C "$1"
+	xargs sed -n "s|^source_.* $LINUX/||p
+		      s|^  $LINUX/\([^ ]*\).*|\1|p" |
+		sed ':up; s|[^/]*/\.\./||; t up' | sort -u >"$1/.read"
+	GIT_INDEX_FILE=$1/.index git -C "$LINUX" read-tree base
+	git -C "$LINUX" ls-tree -r --name-only base | sort |
+		comm -12 - "$1/.read" |
+		GIT_INDEX_FILE=$1/.index git -C "$LINUX" checkout-index \
+			-q --prefix="$1/" --stdin
+	rm "$1/.read" "$1/.index"
 }
