@@ -89,9 +89,7 @@ static void __init tcp_connp_init(void)
 	unsigned int i, n = tcp_connp_groups_wanted();
 	struct tcp_connp_group *groups;
 
-	groups = kvcalloc(n, sizeof(*groups), GFP_KERNEL);
-	if (!groups)
-		panic("tcp_connp: no memory for %u groups\n", n);
+	groups = kvcalloc(n, sizeof(*groups), GFP_KERNEL | __GFP_NOFAIL);
 	for (i = 0; i < n; i++) {
 		struct tcp_connp_group *g = &groups[i];
 
