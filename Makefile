@@ -66,6 +66,7 @@ test: packages prepare
 	@scripts/test.sh
 
 check-style: prepare
+	@ORG=connp-l DEBUG= scripts/kernel.sh
 	@scripts/check-style.sh
 
 check-identity: prepare
@@ -75,4 +76,4 @@ check-identity: prepare
 # build/linux may hold work that is nowhere else.
 clean:
 	rm -rf $(foreach org,$(ORGS),$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
-		$(BUILD)/tools $(BUILD)/identity
+		$(BUILD)/tools $(BUILD)/identity $(BUILD)/style
