@@ -8,8 +8,7 @@ export DEBUG ?=
 BUILD ?= $(CURDIR)/build
 export BUILD
 
-SMP_ORGS := msgp connp-l
-ORGS := up $(SMP_ORGS)
+ORGS ?= up msgp connp-l
 
 .DEFAULT_GOAL := compare
 .PHONY: help compare test vm iperf3 packages prepare refresh kernel kernels \
@@ -18,7 +17,7 @@ ORGS := up $(SMP_ORGS)
 help:
 	@echo 'make                 = make compare'
 	@echo 'make compare         build UP, MsgP and ConnP-L, boot and load each, print the table'
-	@echo '    CONNS="6 192" DURATION=20 ROUNDS=3 TSO=off   (see scripts/compare.py --help)'
+	@echo '    CONNS="6 192" DURATION=10 ROUNDS=3 TSO=off (more: scripts/compare.py --help)'
 	@echo 'make test            every check and test; what CI runs'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
@@ -48,7 +47,7 @@ kernel: prepare
 	@scripts/kernel.sh
 
 kernels: prepare
-	@for org in $(ORGS); do ORG=$$org scripts/kernel.sh || exit; done
+	@for org in $(ORGS); do ORG=$$org DEBUG= scripts/kernel.sh || exit; done
 
 tools: packages
 	@$(MAKE) -s -C tools/net/ptcpbench O=$(BUILD)/tools
@@ -75,5 +74,5 @@ check-identity: prepare
 
 # build/linux may hold work that is nowhere else.
 clean:
-	rm -rf $(foreach org,$(ORGS),$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
+	rm -rf $(foreach org,up msgp connp-l,$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
 		$(BUILD)/tools $(BUILD)/identity $(BUILD)/style

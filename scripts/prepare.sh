@@ -54,9 +54,11 @@ make_base()
 	unpack_into "$new" || die "cannot unpack $src; is it complete?"
 	version=$(sed -n 's/^\(VERSION\|PATCHLEVEL\) = //p' "$new/Makefile" \
 		  2>/dev/null | paste -sd .)
-	[ "$version" = 6.12 ] ||
-		die "$src holds Linux ${version:-of no known version}," \
-		    "but the series is for 6.12; set KERNEL_SRC to a 6.12 source"
+	if [ "$version" != 6.12 ]; then
+		rm -rf "$new"
+		die "$src holds Linux ${version:-of no known version}, but the" \
+		    "series is for 6.12; set KERNEL_SRC to a 6.12 source"
+	fi
 	say "committing it as the base of $LINUX"
 	git -C "$new" init -q -b connp
 	git -C "$new" config gc.auto 0
@@ -82,12 +84,17 @@ refuse_if_unsaved()
 {
 	[ -z "$(lgit status --porcelain | head -n 1)" ] ||
 		die "$1 changed, but $LINUX has uncommitted changes:" \
-		    "commit them there and run 'make refresh'," \
-		    "or throw them away with 'git checkout .'; then try again"
-	[ "$(lgit rev-parse HEAD)" = "$(lgit rev-parse 'series^{}')" ] ||
-		die "$1 changed, but $LINUX has commits that are not in" \
-		    "patches/: save them with 'make refresh', or throw them" \
-		    "away with 'git reset --hard series'; then try again"
+		    "commit them there, or throw them away with" \
+		    "'git checkout .', and run this again"
+	saved=$(lgit rev-parse 'series^{}')
+	[ "$(lgit rev-parse HEAD)" = "$saved" ] ||
+		die "$1 changed, but $LINUX has commits that are not in patches/.
+To put them on top of what changed:
+  cd $LINUX && git branch mine && git reset --hard series
+  make -C $TOP prepare
+  git cherry-pick $saved..mine
+  make -C $TOP refresh
+To throw them away: git -C $LINUX reset --hard series"
 }
 
 # $1: the patch that failed, $2: what git said, $3: the patches from it on
@@ -103,7 +110,7 @@ To mend it:
   git am --reject $3
   (edit the files until no *.rej is left)
   git add -u && git am --continue
-  make -C $TOP refresh"
+  FORCE=1 make -C $TOP refresh"
 }
 
 # Apply the series in a worktree that holds only the files it names, then

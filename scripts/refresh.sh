@@ -5,11 +5,12 @@
 # patches/ as a git-am series, replacing what is there.
 #
 # The output depends only on the commits, so that an unchanged commit leaves
-# its patch unchanged.
+# its patch unchanged.  FORCE=1 overwrites patches that were changed by hand
+# or by git since prepare.sh applied them.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-[ -f "$LINUX/.git/connp-series" ] || die "no $LINUX; run 'make prepare' first"
+[ -d "$LINUX" ] || die "no $LINUX; run 'make prepare' first"
 exec 9>"$BUILD/prepare.lock"
 flock 9
 
@@ -19,6 +20,11 @@ flock 9
 [ -z "$(git -C "$LINUX" rev-list --merges -n 1 base..HEAD)" ] ||
 	die "$LINUX has merge commits since base, and a series is linear;" \
 	    "rebase them with 'git rebase base' there and try again"
+
+applied=$(cat "$LINUX/.git/connp-series" 2>/dev/null) || applied=
+[ "$applied" = "$(series_id)" ] || [ "${FORCE:-}" = 1 ] ||
+	die "patches/ changed since 'make prepare' applied it; apply the change" \
+	    "with 'make prepare', or overwrite it with 'FORCE=1 make refresh'"
 
 # Written beside patches/ and moved over it, so that an interrupted run
 # leaves the old series whole.
