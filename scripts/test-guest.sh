@@ -1,0 +1,104 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# test-guest.sh ORG - boot one kernel, and run the selftests and the verifying
+# benchmark in it; TAP on stdout, one numbering for all of it.
+#
+#   [DEBUG=1] [TESTS="fin userfault"] scripts/test-guest.sh ORG
+#
+# The kernel has to be built. With DEBUG=1 it is the one with lockdep, KASAN and
+# their like. ConnP-L is booted with its default number of groups, where
+# connections meet rarely, and with one, where they all do. A kernel that
+# oopses, warns or stalls fails the run whatever the tests say: guest-run.py
+# notices. Needs root, for the taps.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+org=${1:?"usage: [DEBUG=1] $0 ORG"}
+org_builddir "$org" "${DEBUG:-}" >/dev/null
+selftests=$TOP/tools/testing/selftests/net/tcp_connp
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+echo 0 >"$work/count"
+
+make -s -C "$selftests" O="$BUILD/selftests" LINUX="$LINUX" >&2
+make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
+tests=${TESTS:-$(make -s -C "$selftests" list)}
+
+# flatten NAME STATUS-FILE: from what guest-tests.sh prints to numbered results,
+# each with the name of its boot and of its test. A test that gives no results,
+# or ends otherwise than they say, is a failed one; so is the boot.
+flatten()
+{
+	awk -v boot="$1" -v statusfile="$2" -v countfile="$work/count" '
+	function result(verdict, what) {
+		printf "%s %d - %s: %s\n", verdict, ++count, boot, what
+		fflush()
+	}
+	BEGIN { getline count <countfile; close(countfile) }
+	/^rig: begin / {
+		test = $3; results = bad = 0; reason = ""
+		next
+	}
+	/^rig: end / {
+		if ($3 == 4 && !results)
+			result("ok", test " # SKIP " reason)
+		else if ($3 != 0 && !bad)
+			result("not ok", test ": ended with status " $3)
+		else if (!results)
+			result("not ok", test ": gave no result")
+		test = ""
+		next
+	}
+	/^1\.\.0 # SKIP/ {
+		reason = substr($0, 13)
+		next
+	}
+	/^(not )?ok [0-9]+/ {
+		verdict = /^not/ ? "not ok" : "ok"
+		bad += /^not/
+		results++
+		sub(/^(not )?ok [0-9]+ (- )?/, "")
+		result(verdict, test ": " $0)
+		next
+	}
+	/^TAP version|^[0-9]+\.\.[0-9]+|^# Totals/ { next }
+	{ sub(/^(# )?/, "# "); print; fflush() }
+	END {
+		getline status <statusfile
+		result(status == 0 && test == "" ? "ok" : "not ok",
+		       "no fault of the kernel")
+		print count >countfile
+	}'
+}
+
+# boot NAME APPEND TEST...: run tests in a guest of its own.
+boot()
+{
+	name=$1 append=$2
+	shift 2
+	say "$name: $*"
+	{
+		status=0
+		"$TOP/scripts/guest-run.py" --org "$org" \
+			${DEBUG:+--debug} --append "$append" --timeout 900 \
+			-- "$TOP/scripts/rig/guest-tests.sh" "$@" \
+			2>"$work/stderr" || status=$?
+		sed 's/^/# /' "$work/stderr"
+		echo "$status" >"$work/status"
+	} | flatten "$name" "$work/status" | tee -a "$work/tap"
+}
+
+name=$org${DEBUG:+ debug}
+printf 'TAP version 13\n'
+if [ "$org" = connp-l ]; then
+	# shellcheck disable=SC2086 # a list of names
+	boot "$name" "" $tests
+	# shellcheck disable=SC2086
+	boot "$name groups=1" "tcp_connp.groups=1" $tests
+else
+	# shellcheck disable=SC2086
+	boot "$name" "" $tests
+fi
+printf '1..%d\n' "$(cat "$work/count")"
+! grep -q '^not ok' "$work/tap"

@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the tests of connection groups share: a network namespace of their own,
+ * pairs of connected sockets in it, and the kernel's counters.
+ *
+ * A private namespace keeps a test away from whatever else the machine does:
+ * its TcpExt counters are the test's alone. The groups are not, all namespaces
+ * share them, so expectations about them are differences.
+ *
+ * Tests judge by counters rather than by the clock wherever they can: a loss
+ * that TCP repairs shows as a retransmission, however slow the machine is. Where
+ * only time tells, it is counted in ticks of a thread (struct connp_watch), so
+ * that a machine that stands still for a while does not count as a stall.
+ */
+#ifndef CONNP_H
+#define CONNP_H
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "kselftest.h"
+
+/* The shortest retransmission timeout, in ms: what a lost packet costs. */
+#define RTO_MIN		200
+
+/* /proc/net/tcp_connp of the namespace the test was started in; -1: stock. */
+static int connp_groups_fd = -1;
+
+enum connp_family { CONNP_V4, CONNP_V6, CONNP_MAPPED };
+
+static const char * const connp_family_names[] = {
+	"IPv4", "IPv6", "IPv4 mapped into IPv6",
+};
+
+static inline double connp_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
+}
+
+/* A kernel that checks itself is many times slower: there, do less. */
+static inline unsigned int connp_loops(unsigned int n)
+{
+	return access("/proc/lockdep", F_OK) ? n : n / 8 + 1;
+}
+
+static inline void connp_write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		ksft_exit_fail_perror(path);
+	close(fd);
+}
+
+/* Enter a fresh namespace with a working loopback. */
+static inline void connp_new_netns(void)
+{
+	struct ifreq ifr = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd;
+
+	if (unshare(CLONE_NEWNET))
+		ksft_exit_fail_perror("unshare(CLONE_NEWNET)");
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr))
+		ksft_exit_fail_perror("bringing up lo");
+	close(fd);
+}
+
+/*
+ * To be called first. After @seconds the test counts as hung: the signal ends
+ * it, and that is a failure.
+ */
+static inline void connp_start(unsigned int tests, unsigned int seconds)
+{
+	ksft_print_header();
+	if (geteuid())
+		ksft_exit_skip("needs root, for a network namespace\n");
+	connp_groups_fd = open("/proc/net/tcp_connp", O_RDONLY | O_CLOEXEC);
+	connp_new_netns();
+	ksft_set_plan(tests);
+	alarm(seconds);
+}
+
+/*
+ * The sum of a column of /proc/net/tcp_connp over all groups; with @used, also
+ * the number of groups where it is not 0.
+ */
+static inline long connp_groups_used(const char *column, unsigned int *used)
+{
+	static char text[1 << 18];
+	char *line, *lines, *word, *words;
+	int wanted = -1, row = 0, i;
+	ssize_t len = 0, got;
+	long sum = 0;
+
+	while ((got = pread(connp_groups_fd, text + len,
+			    sizeof(text) - 1 - len, len)) > 0)
+		len += got;
+	if (got < 0)
+		ksft_exit_fail_perror("reading /proc/net/tcp_connp");
+	text[len] = 0;
+	if (used)
+		*used = 0;
+	for (line = strtok_r(text, "\n", &lines); line;
+	     line = strtok_r(NULL, "\n", &lines), row++) {
+		if (!row)
+			continue;
+		word = strtok_r(line, " ", &words);
+		for (i = 0; word; i++, word = strtok_r(NULL, " ", &words)) {
+			if (row == 1 && !strcmp(word, column))
+				wanted = i;
+			if (row == 1 || i != wanted)
+				continue;
+			sum += atol(word);
+			if (used && atol(word))
+				++*used;
+		}
+	}
+	if (wanted < 0)
+		ksft_exit_fail_msg("/proc/net/tcp_connp has no column %s\n",
+				   column);
+	return sum;
+}
+
+static inline long connp_groups(const char *column)
+{
+	return connp_groups_used(column, NULL);
+}
+
+/* A counter of this namespace: @file and @prefix as in /proc/net/netstat. */
+static inline long connp_counter(const char *file, const char *prefix,
+				 const char *name)
+{
+	char names[8192], values[8192];
+	char *n, *v, *more_n, *more_v;
+	FILE *f = fopen(file, "r");
+	long value = -1;
+
+	if (!f)
+		ksft_exit_fail_perror(file);
+	while (fgets(names, sizeof(names), f) &&
+	       fgets(values, sizeof(values), f)) {
+		if (strncmp(names, prefix, strlen(prefix)))
+			continue;
+		n = strtok_r(names, " \n", &more_n);
+		v = strtok_r(values, " \n", &more_v);
+		for (; n && v; n = strtok_r(NULL, " \n", &more_n),
+			       v = strtok_r(NULL, " \n", &more_v))
+			if (!strcmp(n, name))
+				value = atol(v);
+	}
+	fclose(f);
+	if (value < 0)
+		ksft_exit_fail_msg("%s has no %s\n", file, name);
+	return value;
+}
+
+static inline long connp_tcpext(const char *name)
+{
+	return connp_counter("/proc/net/netstat", "TcpExt:", name);
+}
+
+/*
+ * Packets that were lost in this namespace so far. A packet that was sent twice
+ * and also arrived twice, which the receiver reports (DSACK), was only late:
+ * loss probes and a machine that is busy elsewhere bring that about.
+ */
+static inline long connp_lost(void)
+{
+	return connp_counter("/proc/net/snmp", "Tcp:", "RetransSegs") -
+	       connp_tcpext("TCPDSACKOldSent") -
+	       connp_tcpext("TCPDSACKOfoSent");
+}
+
+/* TCP sockets of this namespace that are not closed, TIME_WAIT excluded. */
+static inline int connp_sockets(void)
+{
+	int v4 = 0, v6 = 0;
+	char line[256];
+	FILE *f;
+
+	f = fopen("/proc/net/sockstat", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "TCP: inuse %d", &v4) == 1)
+			break;
+	if (f)
+		fclose(f);
+	f = fopen("/proc/net/sockstat6", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "TCP6: inuse %d", &v6) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return v4 + v6;
+}
+
+/*
+ * Wait until no more than @left sockets are left, all that end having sent and
+ * seen their last packet. The test's alarm() bounds it.
+ */
+static inline void connp_wait_sockets(int left)
+{
+	while (connp_sockets() > left)
+		usleep(10000);
+}
+
+/* Report on packets lost since @before, a value of connp_lost(). */
+static inline void connp_expect_no_loss(long before, const char *what)
+{
+	long lost = connp_lost() - before;
+
+	if (lost)
+		ksft_print_msg("%ld lost; in all %ld timeouts, %ld probes\n",
+			       lost, connp_tcpext("TCPTimeouts"),
+			       connp_tcpext("TCPLossProbes"));
+	ksft_test_result(lost <= 0, "%s: no packet was lost\n", what);
+}
+
+/* Where connections of @family go to: loopback, port @port (network order). */
+static inline socklen_t connp_address(enum connp_family family, in_port_t port,
+				      struct sockaddr_storage *ss)
+{
+	struct sockaddr_in6 *sin6 = (void *)ss;
+	struct sockaddr_in *sin = (void *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (family == CONNP_V4) {
+		sin->sin_family = AF_INET;
+		sin->sin_port = port;
+		sin->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+		return sizeof(*sin);
+	}
+	sin6->sin6_family = AF_INET6;
+	sin6->sin6_port = port;
+	if (family == CONNP_V6)
+		sin6->sin6_addr = in6addr_loopback;
+	else
+		inet_pton(AF_INET6, "::ffff:127.0.0.1", &sin6->sin6_addr);
+	return sizeof(*sin6);
+}
+
+static inline int connp_socket(enum connp_family family)
+{
+	int fd = socket(family == CONNP_V4 ? AF_INET : AF_INET6,
+			SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		ksft_exit_fail_perror("socket");
+	return fd;
+}
+
+/* A listening socket on a free port, and the address to connect to. */
+static inline int connp_listen(enum connp_family family,
+			       struct sockaddr_storage *ss, socklen_t *len)
+{
+	int fd = connp_socket(family);
+
+	*len = connp_address(family, 0, ss);
+	if (bind(fd, (void *)ss, *len) || listen(fd, 4096) ||
+	    getsockname(fd, (void *)ss, len))
+		ksft_exit_fail_perror("listen");
+	return fd;
+}
+
+/* Two ends of one connection. */
+struct connp_pair {
+	int client;
+	int server;
+};
+
+static inline void connp_connect(enum connp_family family,
+				 struct connp_pair *pair)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int listener;
+
+	listener = connp_listen(family, &ss, &len);
+	pair->client = connp_socket(family);
+	if (connect(pair->client, (void *)&ss, len))
+		ksft_exit_fail_perror("connect");
+	pair->server = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+	if (pair->server < 0)
+		ksft_exit_fail_perror("accept");
+	close(listener);
+}
+
+static inline void connp_disconnect(struct connp_pair *pair)
+{
+	close(pair->client);
+	close(pair->server);
+}
+
+static inline void connp_set(int fd, int level, int option, int value)
+{
+	if (setsockopt(fd, level, option, &value, sizeof(value)))
+		ksft_exit_fail_perror("setsockopt");
+}
+
+static inline void connp_send(int fd, const void *data, size_t len)
+{
+	const char *p = data;
+	ssize_t n;
+
+	for (; len; len -= n, p += n) {
+		n = send(fd, p, len, MSG_NOSIGNAL);
+		if (n < 0)
+			ksft_exit_fail_perror("send");
+	}
+}
+
+/* Read exactly @len bytes. */
+static inline void connp_recv(int fd, void *data, size_t len)
+{
+	char *p = data;
+	ssize_t n;
+
+	for (; len; len -= n, p += n) {
+		n = recv(fd, p, len, 0);
+		if (n < 0)
+			ksft_exit_fail_perror("recv");
+		if (!n)
+			ksft_exit_fail_msg("the connection ended %zu bytes early\n",
+					   len);
+	}
+}
+
+/* Byte @pos of stream @stream: nearby bytes and streams differ. */
+static inline unsigned char connp_byte(unsigned int stream, size_t pos)
+{
+	return (pos * 2654435761u + (pos >> 12) + stream * 97) >> 7;
+}
+
+static inline void connp_fill(unsigned int stream, size_t pos, void *buf,
+			      size_t len)
+{
+	unsigned char *p = buf;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		p[i] = connp_byte(stream, pos + i);
+}
+
+static inline bool connp_check(unsigned int stream, size_t pos,
+			       const void *buf, size_t len)
+{
+	const unsigned char *p = buf;
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (p[i] != connp_byte(stream, pos + i))
+			return false;
+	return true;
+}
+
+static inline pthread_t connp_thread(void *(*run)(void *), void *argument)
+{
+	pthread_t thread;
+
+	errno = pthread_create(&thread, NULL, run, argument);
+	if (errno)
+		ksft_exit_fail_perror("pthread_create");
+	return thread;
+}
+
+/*
+ * Watches that connections get on. A packet that is stranded on a queue waits
+ * for the next timer of its connection, RTO_MIN or so, unless others push it
+ * along; and such a timer hides the loss from the counters, because it enters
+ * the group and drains it. So somebody has to look.
+ *
+ * A connection stalls if it makes no step during CONNP_STALL_TICKS ticks, each
+ * of which was a time slice for this thread.
+ */
+#define CONNP_TICK_MS		10
+#define CONNP_STALL_TICKS	16	/* less than RTO_MIN, more than bad luck */
+#define CONNP_WATCHED_MAX	16
+
+struct connp_watch {
+	unsigned int watched;
+	/* Steps made; 0 before the first one, UINT_MAX when there is no more. */
+	atomic_uint step[CONNP_WATCHED_MAX];
+	unsigned int stalls;
+	unsigned int ticks_max;
+	atomic_bool done;
+	pthread_t thread;
+};
+
+static inline void *connp_watch_run(void *argument)
+{
+	struct connp_watch *watch = argument;
+	unsigned int last[CONNP_WATCHED_MAX] = {};
+	unsigned int ticks[CONNP_WATCHED_MAX] = {};
+	unsigned int i, step;
+
+	while (!watch->done) {
+		usleep(CONNP_TICK_MS * 1000);
+		for (i = 0; i < watch->watched; i++) {
+			step = watch->step[i];
+			if (step != last[i] || !step || step == UINT_MAX) {
+				last[i] = step;
+				ticks[i] = 0;
+				continue;
+			}
+			if (++ticks[i] > watch->ticks_max)
+				watch->ticks_max = ticks[i];
+			if (ticks[i] == CONNP_STALL_TICKS)
+				watch->stalls++;
+		}
+	}
+	return NULL;
+}
+
+static inline void connp_watch_start(struct connp_watch *watch,
+				     unsigned int watched)
+{
+	memset(watch, 0, sizeof(*watch));
+	watch->watched = watched;
+	watch->thread = connp_thread(connp_watch_run, watch);
+}
+
+static inline void connp_watch_report(struct connp_watch *watch,
+				      const char *what)
+{
+	watch->done = true;
+	pthread_join(watch->thread, NULL);
+	ksft_print_msg("%s: longest pause %u ticks of %u ms\n", what,
+		       watch->ticks_max, CONNP_TICK_MS);
+	ksft_test_result(!watch->stalls, "%s: nothing stalled\n", what);
+}
+
+#endif /* CONNP_H */
