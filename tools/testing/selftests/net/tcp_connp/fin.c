@@ -70,9 +70,11 @@ static void test(enum order tested)
 	long timeouts = connp_tcpext("TCPTimeouts");
 	long aborts = connp_tcpext("TCPAbortOnData");
 	pthread_t threads[2 * CLIENTS];
+	struct connp_watch watch;
 	unsigned int i;
 
 	order = tested;
+	connp_watch_start(&watch, 0);
 	for (i = 0; i < CLIENTS; i++) {
 		threads[2 * i] = connp_thread(server, NULL);
 		threads[2 * i + 1] = connp_thread(client, NULL);
@@ -80,10 +82,12 @@ static void test(enum order tested)
 	for (i = 0; i < 2 * CLIENTS; i++)
 		pthread_join(threads[i], NULL);
 	connp_wait_sockets(1);
+	connp_watch_stop(&watch);
 	timeouts = connp_tcpext("TCPTimeouts") - timeouts;
 	if (timeouts)
 		ksft_print_msg("%ld timeouts\n", timeouts);
-	ksft_test_result(!timeouts, "%s: no FIN had to be repeated\n",
+	/* A pause may cost each end of each connection one. */
+	ksft_test_result(timeouts <= 2l * CLIENTS * watch.pauses, "%s: no FIN had to be repeated\n",
 			 order_names[order]);
 	ksft_test_result(connp_tcpext("TCPAbortOnData") == aborts,
 			 "%s: nothing was reset\n", order_names[order]);

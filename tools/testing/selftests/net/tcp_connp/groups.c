@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Which sockets are in a group, and what /proc/net/tcp_connp says about it.
+ */
+#include <sys/klog.h>
+
+#include "connp.h"
+
+#define COLUMNS	"group conns acquisitions contended queued drained batches " \
+		"batch_max queue_max kicks wakeups suppressed drops bytes\n"
+#define MAX_GROUPS	1024
+
+static unsigned int nr_groups;
+
+static unsigned int count_words(char *line)
+{
+	unsigned int n = 0;
+	char *more;
+
+	for (line = strtok_r(line, " \n", &more); line;
+	     line = strtok_r(NULL, " \n", &more))
+		n++;
+	return n;
+}
+
+static void test_format(void)
+{
+	unsigned int columns, rows = 0, version = 0, wrong = 0;
+	char header[256], line[512], names[] = COLUMNS;
+	FILE *f = fdopen(dup(connp_groups_fd), "r");
+
+	if (!f || !fgets(header, sizeof(header), f) ||
+	    !fgets(line, sizeof(line), f))
+		ksft_exit_fail_perror("reading /proc/net/tcp_connp");
+	ksft_test_result(sscanf(header, "tcp_connp connp-l groups %u version %u",
+				&nr_groups, &version) == 2 && version == 1,
+			 "first line: %s", header);
+	ksft_test_result(!strcmp(line, COLUMNS), "second line: %s", line);
+	columns = count_words(names);
+	while (fgets(line, sizeof(line), f)) {
+		wrong += atoi(line) != (int)rows++;
+		wrong += count_words(line) != columns;
+	}
+	fclose(f);
+	ksft_test_result(rows == nr_groups && !wrong,
+			 "a row for each group, with all columns\n");
+}
+
+/* tcp_connp.groups= on the command line is what there is, or it is refused. */
+static void test_parameter(void)
+{
+	char cmdline[4096] = "", *asked, expected[64];
+	int fd = open("/proc/cmdline", O_RDONLY);
+	static char log[1 << 20];
+	unsigned long n;
+	ssize_t len;
+	char *end;
+
+	if (fd < 0 || read(fd, cmdline, sizeof(cmdline) - 1) < 0)
+		ksft_exit_fail_perror("/proc/cmdline");
+	close(fd);
+	asked = strstr(cmdline, "tcp_connp.groups=");
+	if (!asked) {
+		ksft_test_result(nr_groups && !(nr_groups & (nr_groups - 1)),
+				 "the default, %u groups, is a power of two\n",
+				 nr_groups);
+		return;
+	}
+	asked = strtok(asked + strlen("tcp_connp.groups="), " \n");
+	n = strtoul(asked, &end, 0);
+	if (!*end && n && n <= MAX_GROUPS && !(n & (n - 1))) {
+		ksft_test_result(n == nr_groups, "groups=%s is honoured\n",
+				 asked);
+		return;
+	}
+	len = klogctl(3, log, sizeof(log) - 1);
+	if (len < 0)
+		ksft_exit_fail_perror("reading the kernel log");
+	log[len] = 0;
+	snprintf(expected, sizeof(expected), "using %u groups", nr_groups);
+	end = strstr(log, "tcp_connp: groups=");
+	ksft_test_result(end && strstr(end, expected),
+			 "groups=%s is refused, the log names the fallback\n",
+			 asked);
+}
+
+static void test_counters(void)
+{
+	long acquisitions = connp_groups("acquisitions");
+	long queued = connp_groups("queued");
+	struct connp_pair pair;
+	bool settled = false;
+	char byte = 1;
+	int i;
+
+	connp_connect(CONNP_V4, &pair);
+	for (i = 0; i < 100; i++) {
+		connp_send(pair.client, &byte, 1);
+		connp_recv(pair.server, &byte, 1);
+	}
+	connp_disconnect(&pair);
+	ksft_test_result(connp_groups("acquisitions") > acquisitions,
+			 "traffic acquires groups\n");
+	ksft_test_result(connp_groups("queued") - queued >= 100,
+			 "packets are queued on groups\n");
+	for (i = 0; i < 500 && !settled; i++) {
+		usleep(10000);
+		settled = connp_groups("queued") == connp_groups("drained") &&
+			  !connp_groups("bytes");
+	}
+	ksft_test_result(settled,
+			 "all that was queued is drained, and uncharged\n");
+}
+
+static void test_established(enum connp_family family)
+{
+	long before = connp_groups("conns");
+	struct sockaddr_storage ss;
+	struct connp_pair pair;
+	socklen_t len;
+	bool right;
+	int fd;
+
+	fd = connp_listen(family, &ss, &len);
+	right = connp_wait_conns(before);
+	close(fd);
+	fd = connp_socket(family);
+	right &= connp_wait_conns(before);
+	close(fd);
+	ksft_test_result(right, "%s: a listener and an unbound socket have none\n",
+			 connp_family_names[family]);
+	connp_connect(family, &pair);
+	ksft_test_result(connp_wait_conns(before + 2),
+			 "%s: both ends of a connection have one\n",
+			 connp_family_names[family]);
+	connp_disconnect(&pair);
+	ksft_test_result(connp_wait_conns(before),
+			 "%s: after close() they have none\n",
+			 connp_family_names[family]);
+}
+
+/* The same socket connects, disconnects, listens, and connects again. */
+static void test_many_lives(void)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+	long before = connp_groups("conns");
+	struct sockaddr_storage ss;
+	bool right = true;
+	socklen_t len;
+	int i, listener, fd, peer;
+
+	listener = connp_listen(CONNP_V4, &ss, &len);
+	fd = connp_socket(CONNP_V4);
+	for (i = 0; i < 20; i++) {
+		if (connect(fd, (void *)&ss, len))
+			ksft_exit_fail_perror("connect");
+		peer = accept(listener, NULL, NULL);
+		connp_send(peer, "x", 1);
+		right &= connp_groups("conns") >= before + 2;
+		if (connect(fd, &unspec, sizeof(unspec)))
+			ksft_exit_fail_perror("connect(AF_UNSPEC)");
+		close(peer);
+		if (listen(fd, 1))
+			ksft_exit_fail_perror("listen");
+		right &= connp_wait_conns(before);
+		if (connect(fd, &unspec, sizeof(unspec)))
+			ksft_exit_fail_perror("connect(AF_UNSPEC)");
+	}
+	close(fd);
+	close(listener);
+	ksft_test_result(right && connp_wait_conns(before),
+			 "a socket that connects, then listens, then connects\n");
+}
+
+static void exchange(struct connp_pair *pair)
+{
+	char byte = 'x';
+
+	connp_send(pair->client, &byte, 1);
+	connp_recv(pair->server, &byte, 1);
+	connp_send(pair->server, &byte, 1);
+	connp_recv(pair->client, &byte, 1);
+}
+
+static void test_repair(void)
+{
+	long before = connp_groups("conns");
+	struct connp_pair pair;
+	bool left;
+
+	connp_connect(CONNP_V4, &pair);
+	exchange(&pair);
+	connp_set(pair.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	left = connp_wait_conns(before + 1);
+	connp_set(pair.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF);
+	exchange(&pair);
+	connp_disconnect(&pair);
+	ksft_test_result(left && connp_wait_conns(before),
+			 "TCP_REPAIR takes a socket out, data still flows\n");
+}
+
+static void test_ulp(void)
+{
+	long before = connp_groups("conns");
+	struct connp_pair pair;
+	bool left;
+
+	connp_connect(CONNP_V4, &pair);
+	exchange(&pair);
+	if (setsockopt(pair.client, IPPROTO_TCP, TCP_ULP, "tls", 4)) {
+		connp_disconnect(&pair);
+		ksft_test_result_skip("TLS takes a socket out: %s\n",
+				      errno == ENOENT ?
+				      "the kernel lacks CONFIG_TLS" :
+				      strerror(errno));
+		return;
+	}
+	left = connp_wait_conns(before + 1);
+	exchange(&pair);
+	connp_disconnect(&pair);
+	ksft_test_result(left && connp_wait_conns(before),
+			 "TLS takes a socket out, data still flows\n");
+}
+
+static void test_mptcp(void)
+{
+	long before = connp_groups("conns");
+	struct sockaddr_storage ss;
+	struct connp_pair pair;
+	socklen_t len;
+	int listener;
+	bool out;
+
+	pair.client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	if (pair.client < 0) {
+		ksft_test_result_skip("MPTCP is not in a group: the kernel lacks CONFIG_MPTCP\n");
+		return;
+	}
+	listener = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	len = connp_address(CONNP_V4, 0, &ss);
+	if (listener < 0 || bind(listener, (void *)&ss, len) ||
+	    listen(listener, 1) || getsockname(listener, (void *)&ss, &len) ||
+	    connect(pair.client, (void *)&ss, len))
+		ksft_exit_fail_perror("an MPTCP connection");
+	pair.server = accept(listener, NULL, NULL);
+	exchange(&pair);
+	out = connp_wait_conns(before);
+	connp_disconnect(&pair);
+	close(listener);
+	ksft_test_result(out, "MPTCP is not in a group\n");
+}
+
+/* Connections spread over groups by a keyed hash: all but evenly. */
+static void test_spread(void)
+{
+	static struct connp_pair pairs[256];
+	long before = connp_groups("conns");
+	unsigned int i, used;
+
+	if (nr_groups > 128) {
+		ksft_test_result_skip("spread: more groups than are worth filling\n");
+		return;
+	}
+	for (i = 0; i < ARRAY_SIZE(pairs); i++)
+		connp_connect(CONNP_V4, &pairs[i]);
+	connp_groups_used("conns", &used);
+	/* Of 512 in 128 groups 126 are used on average, give or take 1.3. */
+	ksft_test_result(used >= nr_groups - nr_groups / 8,
+			 "%zu connections use %u of %u groups\n",
+			 2 * ARRAY_SIZE(pairs), used, nr_groups);
+	for (i = 0; i < ARRAY_SIZE(pairs); i++)
+		connp_disconnect(&pairs[i]);
+	ksft_test_result(connp_wait_conns(before), "and then none\n");
+}
+
+int main(void)
+{
+	connp_need_groups();
+	connp_start(19, 60);
+	test_format();
+	test_parameter();
+	test_counters();
+	test_established(CONNP_V4);
+	test_established(CONNP_V6);
+	test_many_lives();
+	test_repair();
+	test_ulp();
+	test_mptcp();
+	test_spread();
+	ksft_finished();
+}
