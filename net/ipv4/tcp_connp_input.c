@@ -153,7 +153,8 @@ bool tcp_connp_input_pending(const struct sock *sk)
 {
 	const struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
 
-	return g && (sk->sk_backlog.tail || READ_ONCE(g->sq.pending) ||
+	return g && (sk->sk_backlog.tail || READ_ONCE(g->handing) ||
+		     READ_ONCE(g->sq.pending) ||
 		     !llist_empty(&g->sq.incoming));
 }
 
@@ -245,6 +246,8 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 	struct sk_buff *skb, *next;
 	unsigned long bytes = 0;
 
+	/* A socket may be run before all packets of the batch are handed. */
+	WRITE_ONCE(g->handing, true);
 	llist_for_each_entry_safe(skb, next, batch, ll_node) {
 		struct sock *sk = skb->sk;
 
@@ -263,6 +266,7 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			n = 0;
 		}
 	}
+	WRITE_ONCE(g->handing, false);
 	tcp_connp_run_all(run, n);
 	trace_tcp_connp_drain(g - tcp_connp_groups, packets, socks);
 	return bytes;

@@ -71,7 +71,8 @@ EXPORT_SYMBOL_GPL(tcp_connp_defer_push);
  *
  * A write of the size of a sendfile() chunk is one section.  Of a longer one,
  * what is there is sent now, in a section of its own, so that the network is
- * not idle while the rest is copied.
+ * not idle while the rest is copied.  Only full segments are asked for: what
+ * becomes of the last one is for the push at the end of the write to say.
  *
  * Context: process, @sk owned, its slock not held.
  * Return: false if the caller has to send now.
@@ -80,7 +81,7 @@ bool tcp_connp_defer_full(struct sock *sk, size_t left)
 {
 	struct squeue *sq;
 
-	if (!tcp_connp_defer_push(sk, 0))
+	if (!tcp_connp_defer_push(sk, TCP_NAGLE_CORK))
 		return false;
 	if (left <= SZ_64K)
 		return true;
@@ -129,8 +130,13 @@ void tcp_connp_release_cb(struct sock *sk)
 		nonagle = TCP_NAGLE_CORK;
 	if (push && tcp_send_head(sk))
 		__tcp_push_pending_frames(sk, tcp_current_mss(sk), nonagle);
-	/* Decided anew: the push, or a packet since, may have caused an ACK. */
-	if (ack)
+	/*
+	 * The push, or a packet since, may have sent the ACK; then only the
+	 * window is looked at again.
+	 */
+	if (ack && inet_csk_ack_scheduled(sk))
+		tcp_send_ack(sk);
+	else if (ack)
 		__tcp_cleanup_rbuf(sk, 1);
 
 	sk->sk_connp_flushing = 0;
