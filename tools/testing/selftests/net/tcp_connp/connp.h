@@ -418,18 +418,22 @@ static inline pthread_t connp_thread(void *(*run)(void *), void *argument)
  * the group and drains it. So somebody has to look.
  *
  * The thread that looks visits all CPUs in turn; one round is a tick, in which
- * each CPU had time for what it was to do. A connection that makes no step
- * during CONNP_STALL_TICKS of them stalls. A round that takes long itself is a
+ * each CPU had time for what it was to do. A connection that makes no step for
+ * so many of them stalls. A round that takes long itself is a
  * pause of the machine (a busy host, an emulator), which can make timers of TCP
  * expire without its fault.
  */
 #define CONNP_TICK_MS		10
-#define CONNP_STALL_TICKS	16	/* less than RTO_MIN, more than bad luck */
+/* Less than RTO_MIN: nothing is to wait for a timer, nor for a free CPU. */
+#define CONNP_STALL_TICKS	16
+/* Many busy threads: each may have to wait for a CPU, but not for good. */
+#define CONNP_STALL_TICKS_BUSY	100
 #define CONNP_PAUSE_MS		(RTO_MIN / 2)
 #define CONNP_WATCHED_MAX	16
 
 struct connp_watch {
 	unsigned int watched;
+	unsigned int limit;
 	/* Steps made; 0 before the first one, UINT_MAX when there is no more. */
 	atomic_uint step[CONNP_WATCHED_MAX];
 	unsigned int stalls;
@@ -475,7 +479,7 @@ static inline void *connp_watch_run(void *argument)
 			}
 			if (++ticks[i] > watch->ticks_max)
 				watch->ticks_max = ticks[i];
-			if (ticks[i] == CONNP_STALL_TICKS)
+			if (ticks[i] == watch->limit)
 				watch->stalls++;
 		}
 	}
@@ -483,10 +487,11 @@ static inline void *connp_watch_run(void *argument)
 }
 
 static inline void connp_watch_start(struct connp_watch *watch,
-				     unsigned int watched)
+				     unsigned int watched, unsigned int limit)
 {
 	memset(watch, 0, sizeof(*watch));
 	watch->watched = watched;
+	watch->limit = limit;
 	watch->thread = connp_thread(connp_watch_run, watch);
 }
 

@@ -74,7 +74,7 @@ static void test(enum order tested)
 	unsigned int i;
 
 	order = tested;
-	connp_watch_start(&watch, 0);
+	connp_watch_start(&watch, 0, CONNP_STALL_TICKS);
 	for (i = 0; i < CLIENTS; i++) {
 		threads[2 * i] = connp_thread(server, NULL);
 		threads[2 * i + 1] = connp_thread(client, NULL);

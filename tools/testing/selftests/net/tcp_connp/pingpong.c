@@ -62,7 +62,7 @@ static void test(enum connp_family family)
 		connp_set(players[i].pair.client, IPPROTO_TCP, TCP_NODELAY, 1);
 		connp_set(players[i].pair.server, IPPROTO_TCP, TCP_NODELAY, 1);
 	}
-	connp_watch_start(&watch, CONNECTIONS);
+	connp_watch_start(&watch, CONNECTIONS, CONNP_STALL_TICKS);
 	for (i = 0; i < CONNECTIONS; i++) {
 		threads[2 * i] = connp_thread(echo, &players[i]);
 		threads[2 * i + 1] = connp_thread(play, &players[i]);

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Connections transfer data, which is verified, while something else goes on
+ * that holds locks of TCP or moves work between CPUs: readers of /proc and of
+ * socket diagnostics, CPUs that go offline and come back, and an administrator
+ * who kills connections.
+ */
+#include <glob.h>
+
+#include "connp.h"
+
+#define CONNECTIONS	8
+#define CHUNK		16384
+
+struct stream {
+	struct connp_pair pair;
+	unsigned int number;
+	unsigned int wrong;
+	unsigned int killed;
+	size_t bytes;
+};
+
+static struct stream streams[CONNECTIONS];
+static struct connp_watch watch;
+static atomic_bool stopping;
+static bool may_die;
+static pthread_t threads[2 * CONNECTIONS];
+static atomic_int ended[CONNECTIONS];
+
+static void *sender(void *argument)
+{
+	struct stream *stream = argument;
+	char buf[CHUNK];
+	size_t pos = 0;
+	ssize_t n;
+
+	while (!stopping) {
+		connp_fill(stream->number, pos, buf, sizeof(buf));
+		n = send(stream->pair.client, buf, sizeof(buf), MSG_NOSIGNAL);
+		if (n <= 0)
+			break;
+		pos += n;
+	}
+	shutdown(stream->pair.client, SHUT_WR);
+	ended[stream->number]++;
+	return NULL;
+}
+
+static void *receiver(void *argument)
+{
+	struct stream *stream = argument;
+	char buf[CHUNK];
+	ssize_t n;
+
+	while ((n = recv(stream->pair.server, buf, sizeof(buf), 0)) > 0) {
+		stream->wrong += !connp_check(stream->number, stream->bytes,
+					      buf, n);
+		stream->bytes += n;
+		watch.step[stream->number]++;
+	}
+	watch.step[stream->number] = UINT_MAX;
+	stream->killed += n < 0;
+	ended[stream->number]++;
+	return NULL;
+}
+
+static void start(unsigned int i)
+{
+	streams[i].number = i;
+	streams[i].bytes = 0;
+	watch.step[i] = 0;
+	ended[i] = 0;
+	connp_connect(i % 2 ? CONNP_V4 : CONNP_V6, &streams[i].pair);
+	threads[2 * i] = connp_thread(sender, &streams[i]);
+	threads[2 * i + 1] = connp_thread(receiver, &streams[i]);
+}
+
+static void finish(unsigned int i)
+{
+	pthread_join(threads[2 * i], NULL);
+	pthread_join(threads[2 * i + 1], NULL);
+	connp_disconnect(&streams[i].pair);
+}
+
+static void read_whole(const char *path)
+{
+	static char buf[65536];
+	int fd = open(path, O_RDONLY);
+
+	if (fd < 0)
+		return;
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+}
+
+static void read_proc(void)
+{
+	read_whole("/proc/net/tcp");
+	read_whole("/proc/net/tcp6");
+	read_whole("/proc/net/sockstat");
+	if (connp_groups_fd >= 0)
+		connp_groups("conns");
+}
+
+static void read_diag(void)
+{
+	if (system("ss -tiaenmo >/dev/null 2>&1"))
+		ksft_print_msg("ss failed\n");
+}
+
+/* Every CPU that may go offline does, and comes back. */
+static void cycle_cpus(void)
+{
+	glob_t cpus;
+	size_t i;
+
+	if (glob("/sys/devices/system/cpu/cpu[0-9]*/online", 0, NULL, &cpus))
+		return;
+	for (i = 0; i < cpus.gl_pathc; i++) {
+		connp_write_file(cpus.gl_pathv[i], "0");
+		usleep(50000);
+		connp_write_file(cpus.gl_pathv[i], "1");
+		usleep(50000);
+	}
+	globfree(&cpus);
+}
+
+/* Kill all connections, and begin anew. */
+static void kill_all(void)
+{
+	unsigned int i;
+
+	usleep(20000);
+	if (system("ss -Kt state established >/dev/null 2>&1"))
+		ksft_print_msg("ss -K failed\n");
+	for (i = 0; i < CONNECTIONS; i++) {
+		if (!ended[i])
+			continue;
+		finish(i);
+		start(i);
+	}
+}
+
+static void test(const char *name, void (*disturb)(void), unsigned int times)
+{
+	long before = connp_groups_fd < 0 ? 0 : connp_groups("conns");
+	unsigned int i, wrong = 0, killed = 0;
+	size_t bytes = 0;
+
+	memset(streams, 0, sizeof(streams));
+	stopping = false;
+	may_die = disturb == kill_all;
+	connp_watch_start(&watch, CONNECTIONS, CONNP_STALL_TICKS_BUSY);
+	for (i = 0; i < CONNECTIONS; i++)
+		start(i);
+	for (i = 0; i < times; i++)
+		disturb();
+	stopping = true;
+	for (i = 0; i < CONNECTIONS; i++) {
+		finish(i);
+		wrong += streams[i].wrong;
+		killed += streams[i].killed;
+		bytes += streams[i].bytes;
+	}
+	ksft_print_msg("%s: %zu KiB, %u killed\n", name, bytes >> 10, killed);
+	if (may_die)
+		ksft_test_result(killed, "%s: connections are killed\n", name);
+	else
+		ksft_test_result(!killed && bytes, "%s: all streams end well\n",
+				 name);
+	ksft_test_result(!wrong, "%s: the data is right\n", name);
+	connp_watch_report(&watch, name);
+	connp_wait_sockets(0);
+	ksft_test_result(connp_groups_fd < 0 || connp_wait_conns(before),
+			 "%s: no connection is left\n", name);
+}
+
+static void skip(const char *name, const char *why)
+{
+	int i;
+
+	for (i = 0; i < 4; i++)
+		ksft_test_result_skip("%s: %s\n", name, why);
+}
+
+int main(void)
+{
+	bool has_ss = !system("ss -V >/dev/null 2>&1");
+
+	connp_start(16, 150);
+	test("readers of /proc", read_proc, connp_loops(100));
+	if (has_ss)
+		test("readers of diagnostics", read_diag, connp_loops(30));
+	else
+		skip("readers of diagnostics", "ss is missing");
+	if (!access("/sys/devices/system/cpu/cpu1/online", W_OK))
+		test("CPUs offline and online", cycle_cpus, connp_loops(10));
+	else
+		skip("CPUs offline and online", "no CPU can go offline");
+	if (has_ss)
+		test("connections killed", kill_all, connp_loops(30));
+	else
+		skip("connections killed", "ss is missing");
+	ksft_finished();
+}
