@@ -4,7 +4,7 @@
 # test-guest.sh ORG - boot one kernel, and run the selftests and the verifying
 # benchmark in it; TAP on stdout, one numbering for all of it.
 #
-#   [DEBUG=1] [TESTS="fin userfault"] scripts/test-guest.sh ORG
+#   [DEBUG=1] [TESTS="fin userfault taps"] scripts/test-guest.sh ORG
 #
 # The kernel has to be built. With DEBUG=1 it is the one with lockdep, KASAN and
 # their like. ConnP-L is booted with its default number of groups, where
@@ -16,6 +16,7 @@ set -eu
 
 org=${1:?"usage: [DEBUG=1] $0 ORG"}
 org_builddir "$org" "${DEBUG:-}" >/dev/null
+nics=6
 selftests=$TOP/tools/testing/selftests/net/tcp_connp
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -23,7 +24,7 @@ echo 0 >"$work/count"
 
 make -s -C "$selftests" O="$BUILD/selftests" LINUX="$LINUX" >&2
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
-tests=${TESTS:-$(make -s -C "$selftests" list)}
+all=${TESTS:-$(make -s -C "$selftests" list) taps}
 
 # flatten NAME STATUS-FILE: from what guest-tests.sh prints to numbered results,
 # each with the name of its boot and of its test. A test that gives no results,
@@ -75,30 +76,37 @@ flatten()
 # boot NAME APPEND TEST...: run tests in a guest of its own.
 boot()
 {
-	name=$1 append=$2
+	boot=$1 append=$2
 	shift 2
-	say "$name: $*"
+	say "$boot: $*"
+	tests=$*
+	set -- --org "$org" ${DEBUG:+--debug} --append "$append" --timeout 900
+	case " $tests " in
+	*" taps "*)
+		set -- "$@" --nics $nics \
+			--copy "$TOP/scripts/rig/guest-taps.sh:/selftests/taps" \
+			--host-script "$TOP/scripts/rig/clients-taps.sh \
+				       $BUILD/tools/ptcpbench $nics"
+		;;
+	esac
 	{
 		status=0
-		"$TOP/scripts/guest-run.py" --org "$org" \
-			${DEBUG:+--debug} --append "$append" --timeout 900 \
-			-- "$TOP/scripts/rig/guest-tests.sh" "$@" \
+		# shellcheck disable=SC2086 # a list of names
+		"$TOP/scripts/guest-run.py" "$@" -- \
+			"$TOP/scripts/rig/guest-tests.sh" $tests \
 			2>"$work/stderr" || status=$?
 		sed 's/^/# /' "$work/stderr"
 		echo "$status" >"$work/status"
-	} | flatten "$name" "$work/status" | tee -a "$work/tap"
+	} | flatten "$boot" "$work/status" | tee -a "$work/tap"
 }
 
 name=$org${DEBUG:+ debug}
 printf 'TAP version 13\n'
+boot "$name" "" "$all"
 if [ "$org" = connp-l ]; then
-	# shellcheck disable=SC2086 # a list of names
-	boot "$name" "" $tests
-	# shellcheck disable=SC2086
-	boot "$name groups=1" "tcp_connp.groups=1" $tests
-else
-	# shellcheck disable=SC2086
-	boot "$name" "" $tests
+	boot "$name groups=1" "tcp_connp.groups=1" "$all"
+	# No power of two: an error in the log, and the default.
+	boot "$name groups=100" "tcp_connp.groups=100" groups
 fi
 printf '1..%d\n' "$(cat "$work/count")"
 ! grep -q '^not ok' "$work/tap"
