@@ -26,53 +26,6 @@ make -s -C "$selftests" O="$BUILD/selftests" LINUX="$LINUX" >&2
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
 all=${TESTS:-$(make -s -C "$selftests" list) taps}
 
-# flatten NAME STATUS-FILE: from what guest-tests.sh prints to numbered results,
-# each with the name of its boot and of its test. A test that gives no results,
-# or ends otherwise than they say, is a failed one; so is the boot.
-flatten()
-{
-	awk -v boot="$1" -v statusfile="$2" -v countfile="$work/count" '
-	function result(verdict, what) {
-		printf "%s %d - %s: %s\n", verdict, ++count, boot, what
-		fflush()
-	}
-	BEGIN { getline count <countfile; close(countfile) }
-	/^rig: begin / {
-		test = $3; results = bad = 0; reason = ""
-		next
-	}
-	/^rig: end / {
-		if ($3 == 4 && !results)
-			result("ok", test " # SKIP " reason)
-		else if ($3 != 0 && !bad)
-			result("not ok", test ": ended with status " $3)
-		else if (!results)
-			result("not ok", test ": gave no result")
-		test = ""
-		next
-	}
-	/^1\.\.0 # SKIP/ {
-		reason = substr($0, 13)
-		next
-	}
-	/^(not )?ok [0-9]+/ {
-		verdict = /^not/ ? "not ok" : "ok"
-		bad += /^not/
-		results++
-		sub(/^(not )?ok [0-9]+ (- )?/, "")
-		result(verdict, test ": " $0)
-		next
-	}
-	/^TAP version|^[0-9]+\.\.[0-9]+|^# Totals/ { next }
-	{ sub(/^(# )?/, "# "); print; fflush() }
-	END {
-		getline status <statusfile
-		result(status == 0 && test == "" ? "ok" : "not ok",
-		       "no fault of the kernel")
-		print count >countfile
-	}'
-}
-
 # boot NAME APPEND TEST...: run tests in a guest of its own.
 boot()
 {
@@ -97,7 +50,8 @@ boot()
 			2>"$work/stderr" || status=$?
 		sed 's/^/# /' "$work/stderr"
 		echo "$status" >"$work/status"
-	} | flatten "$boot" "$work/status" | tee -a "$work/tap"
+	} | "$TOP/scripts/rig/flatten-tap.py" "$boot" "$work/count" \
+		"$work/status" | tee -a "$work/tap"
 }
 
 name=$org${DEBUG:+ debug}
