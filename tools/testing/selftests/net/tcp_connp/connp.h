@@ -190,12 +190,14 @@ static inline long connp_counter(const char *file, const char *prefix,
 	       fgets(values, sizeof(values), f)) {
 		if (strncmp(names, prefix, strlen(prefix)))
 			continue;
-		n = strtok_r(names, " \n", &more_n);
-		v = strtok_r(values, " \n", &more_v);
-		for (; n && v; n = strtok_r(NULL, " \n", &more_n),
-			       v = strtok_r(NULL, " \n", &more_v))
+		n = strtok_r(names, "\n ", &more_n);
+		v = strtok_r(values, "\n ", &more_v);
+		while (n && v) {
 			if (!strcmp(n, name))
 				value = atol(v);
+			n = strtok_r(NULL, "\n ", &more_n);
+			v = strtok_r(NULL, "\n ", &more_v);
+		}
 	}
 	fclose(f);
 	if (value < 0)

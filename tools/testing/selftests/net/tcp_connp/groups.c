@@ -6,8 +6,8 @@
 
 #include "connp.h"
 
-#define COLUMNS	"group conns acquisitions contended queued drained batches " \
-		"batch_max queue_max kicks wakeups suppressed drops bytes\n"
+#define COLUMNS	"group conns acquisitions contended queued drained batches" \
+		" batch_max queue_max kicks wakeups suppressed drops bytes\n"
 #define MAX_GROUPS	1024
 
 static unsigned int nr_groups;
@@ -17,8 +17,8 @@ static unsigned int count_words(char *line)
 	unsigned int n = 0;
 	char *more;
 
-	for (line = strtok_r(line, " \n", &more); line;
-	     line = strtok_r(NULL, " \n", &more))
+	for (line = strtok_r(line, "\n ", &more); line;
+	     line = strtok_r(NULL, "\n ", &more))
 		n++;
 	return n;
 }
@@ -66,7 +66,7 @@ static void test_parameter(void)
 				 nr_groups);
 		return;
 	}
-	asked = strtok(asked + strlen("tcp_connp.groups="), " \n");
+	asked = strtok(asked + strlen("tcp_connp.groups="), "\n ");
 	n = strtoul(asked, &end, 0);
 	if (!*end && n && n <= MAX_GROUPS && !(n & (n - 1))) {
 		ksft_test_result(n == nr_groups, "groups=%s is honoured\n",

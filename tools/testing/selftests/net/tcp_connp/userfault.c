@@ -13,7 +13,7 @@
 #include "connp.h"
 
 #define OTHERS		4
-#define BULK		(1 << 20)
+#define BULK		1048576
 /* The first page is there, the rest is withheld. */
 #define PAGES		8
 
@@ -24,7 +24,7 @@ struct stalled {
 	int fd;
 	char *memory;
 	bool sends;
-	volatile bool done;
+	atomic_bool done;
 };
 
 static char *withheld_memory(void)
