@@ -12,14 +12,15 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 readme=$TOP/README.md
-results=$TOP/results/committed.json
+results=results/committed.json
 
+cd "$TOP"
 [ -f "$results" ] ||
 	die "no $results; run 'make compare' and copy results/latest.json there"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-"$TOP/scripts/compare.py" --table "$results" --markdown >"$work/table"
+scripts/compare.py --table "$results" --markdown >"$work/table"
 awk -v table="$work/table" '
 	/^<!-- end of results -->/ {
 		print ""

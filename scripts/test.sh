@@ -41,6 +41,19 @@ debug()
 	DEBUG=1 "$TOP/scripts/test-guest.sh" connp-l
 }
 
+style()
+{
+	status=0
+	"$TOP/scripts/check-style.sh" || status=1
+	if "$TOP/scripts/readme-results.sh" --check; then
+		echo "ok - README's table is that of the committed results"
+	else
+		echo "not ok - README's table is that of the committed results"
+		status=1
+	fi
+	return $status
+}
+
 stage()
 {
 	case $1 in
@@ -49,7 +62,7 @@ stage()
 		make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" &&
 		"$TOP/tools/net/ptcpbench/test.sh" "$BUILD/tools/ptcpbench" ;;
 	kernels) kernels ;;
-	style)	"$TOP/scripts/check-style.sh" ;;
+	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/test-rig.sh" ;;
 	debug)	debug ;;
