@@ -151,7 +151,7 @@ static void test_many_lives(void)
 
 	listener = connp_listen(CONNP_V4, &ss, &len);
 	fd = connp_socket(CONNP_V4);
-	for (i = 0; i < 20; i++) {
+	for (i = 0; i < 20 && right; i++) {
 		if (connect(fd, (void *)&ss, len))
 			ksft_exit_fail_perror("connect");
 		peer = accept(listener, NULL, NULL);
