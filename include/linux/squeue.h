@@ -130,9 +130,9 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
 		    unsigned int bytes);
 void squeue_poke(struct squeue *sq);
-void squeue_enter(struct squeue *sq);
-void squeue_flush(struct squeue *sq);
-void squeue_leave(struct squeue *sq);
+void squeue_enter(struct squeue *sq) __acquires(&sq->lock);
+void squeue_flush(struct squeue *sq) __must_hold(&sq->lock);
+void squeue_leave(struct squeue *sq) __releases(&sq->lock);
 
 /**
  * squeue_len - how many nodes are queued and not yet processed

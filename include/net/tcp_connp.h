@@ -82,8 +82,10 @@ void tcp_connp_flush_all(void);
 struct squeue *tcp_connp_enter(struct sock *sk);
 struct squeue *tcp_connp_enter_flush(struct sock *sk);
 void tcp_connp_leave(struct squeue *sq);
-struct squeue *tcp_connp_lock_owner(struct sock *sk);
-void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq);
+struct squeue *tcp_connp_lock_owner(struct sock *sk)
+	__acquires(&sk->sk_lock.slock);
+void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq)
+	__releases(&sk->sk_lock.slock);
 void tcp_connp_cond_resched(void);
 
 /* net/ipv4/tcp_connp_input.c */

@@ -142,6 +142,30 @@ static void squeue_locked(struct squeue *sq)
 }
 
 /**
+ * squeue_poke - drain, unless somebody else is inside and will
+ * @sq: the squeue
+ *
+ * If this CPU is itself inside an squeue (work brought from within work), the
+ * drain is left to policy->kick(): it only ever runs at the outermost level.
+ *
+ * Context: BH disabled.
+ */
+void squeue_poke(struct squeue *sq)
+{
+	if (unlikely(this_cpu_read(squeue_current))) {
+		sq->policy->kick(sq);
+		return;
+	}
+	if (!spin_trylock(&sq->lock)) {
+		atomic_long_inc(&sq->handed);
+		return;
+	}
+	squeue_locked(sq);
+	squeue_leave(sq);
+}
+EXPORT_SYMBOL_GPL(squeue_poke);
+
+/**
  * squeue_enter - become the one who may work on the objects of an squeue
  * @sq: the squeue
  *
@@ -176,6 +200,7 @@ EXPORT_SYMBOL_GPL(squeue_enter);
  * Context: inside @sq.
  */
 void squeue_flush(struct squeue *sq)
+	__must_hold(&sq->lock)
 {
 	squeue_drain(sq, squeue_len(sq));
 }
@@ -221,27 +246,3 @@ void squeue_leave(struct squeue *sq)
 	}
 }
 EXPORT_SYMBOL_GPL(squeue_leave);
-
-/**
- * squeue_poke - drain, unless somebody else is inside and will
- * @sq: the squeue
- *
- * If this CPU is itself inside an squeue (work brought from within work), the
- * drain is left to policy->kick(): it only ever runs at the outermost level.
- *
- * Context: BH disabled.
- */
-void squeue_poke(struct squeue *sq)
-{
-	if (unlikely(this_cpu_read(squeue_current))) {
-		sq->policy->kick(sq);
-		return;
-	}
-	if (!spin_trylock(&sq->lock)) {
-		atomic_long_inc(&sq->handed);
-		return;
-	}
-	squeue_locked(sq);
-	squeue_leave(sq);
-}
-EXPORT_SYMBOL_GPL(squeue_poke);

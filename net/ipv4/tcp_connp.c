@@ -141,7 +141,7 @@ static bool tcp_connp_eligible(const struct sock *sk)
 	       !((1 << sk->sk_state) & (TCPF_CLOSE | TCPF_LISTEN)) &&
 	       !sk_is_mptcp(sk) &&
 	       !inet_csk(sk)->icsk_ulp_ops &&
-	       !rcu_access_pointer(sk->sk_user_data) &&
+	       !rcu_access_pointer(__sk_user_data(sk)) &&
 	       !sock_flag(sk, SOCK_MEMALLOC) &&
 	       !tcp_sk(sk)->repair;
 }
@@ -278,6 +278,8 @@ struct squeue *tcp_connp_enter(struct sock *sk)
 		return NULL;
 	local_bh_disable();
 	squeue_enter(&g->sq);
+	/* For sparse, which does not know of conditional locks. */
+	__release(&g->sq.lock);
 	return &g->sq;
 }
 EXPORT_SYMBOL_GPL(tcp_connp_enter);
@@ -311,6 +313,7 @@ void tcp_connp_leave(struct squeue *sq)
 {
 	if (!sq)
 		return;
+	__acquire(&sq->lock);
 	squeue_leave(sq);
 	local_bh_enable();
 }
@@ -335,6 +338,7 @@ static bool tcp_connp_owner_has_work(const struct sock *sk)
  * Return: what to give to tcp_connp_unlock_owner().
  */
 struct squeue *tcp_connp_lock_owner(struct sock *sk)
+	__acquires(&sk->sk_lock.slock)
 {
 	struct squeue *sq = NULL;
 
@@ -358,6 +362,7 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
  * Context: as tcp_connp_lock_owner() left it.
  */
 void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq)
+	__releases(&sk->sk_lock.slock)
 {
 	spin_unlock_bh(&sk->sk_lock.slock);
 	tcp_connp_leave(sq);
@@ -385,4 +390,5 @@ void tcp_connp_cond_resched(void)
 		cond_resched();
 	local_bh_disable();
 	squeue_enter(sq);
+	__release(&sq->lock);
 }

@@ -203,6 +203,7 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 
 	if (unlikely(tcp_add_backlog(sk, skb, &reason))) {
 		/* It has released the slock. */
+		__release(&sk->sk_lock.slock);
 		sk_drops_add(sk, skb);
 		sk_skb_reason_drop(sk, skb, reason);
 		return false;

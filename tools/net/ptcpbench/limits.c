@@ -111,13 +111,15 @@ static const struct {
 	const char *hint;
 } hints[] = {
 	{ EADDRNOTAVAIL,
-	  ": no such address here, or no port left; net.ipv4.ip_local_port_range gives more, so do more addresses (-a)" },
+	  ": no such address here, or no port left; net.ipv4.ip_local_port_range gives more, so do more addresses (-a)"
+	},
 	{ ENFILE, ": raise it with sysctl -w fs.file-max" },
 	{ EMFILE, ": raise it with ulimit -n" },
 	{ ENOBUFS, ": the kernel has no memory for it; see net.ipv4.tcp_mem" },
 	{ ENOMEM, ": the kernel has no memory for it; see net.ipv4.tcp_mem" },
 	{ ECONNREFUSED,
-	  ": nothing listens there; start the listening end first, with the same -p, and both or neither with --active" },
+	  ": nothing listens there; start the listening end first, with the same -p, and both or neither with --active"
+	},
 	{ ENETUNREACH, ": check addresses and routes" },
 	{ EHOSTUNREACH, ": check addresses and routes" },
 	{ EACCES, ": root may use ports below net.ipv4.ip_unprivileged_port_start" },
