@@ -14,12 +14,14 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 org=${ORG:?is not set; use ORG=up, ORG=msgp or ORG=connp-l}
-out=$(org_builddir "$org" "${DEBUG:-}")
+debug=${DEBUG:-}
+unset DEBUG # the Makefiles below tools/ have one, too
+out=$(org_builddir "$org" "$debug")
 log=$out.log
 jobs=${JOBS:-$(nproc)}
 
 fragments="base.config $org.config"
-[ "${DEBUG:-}" != 1 ] || fragments="$fragments debug.config"
+[ "$debug" != 1 ] || fragments="$fragments debug.config"
 
 cc=gcc
 if command -v ccache >/dev/null; then

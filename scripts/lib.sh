@@ -9,6 +9,9 @@
 # The same order and the same messages everywhere.
 export LC_ALL=C
 
+# The options and variables of our Makefile are not meant for the kernel's.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 BUILD=${BUILD:-$TOP/build}
 # shellcheck disable=SC2034 # read by the scripts that source this file
