@@ -11,32 +11,46 @@
  *
  *	operation	what it does			context
  *	----------------------------------------------------------------------
- *	squeue_enqueue	adds one node			any but NMI, lock-free
- *	squeue_poke	drains if the lock is free	BH disabled
+ *	squeue_enqueue	adds one node, within limits	any but NMI, lock-free
+ *	squeue_post	adds one node			any but NMI, lock-free
+ *	squeue_poke	sees to it that it is drained	BH disabled
  *	squeue_enter	waits for the lock, drains	BH disabled, no squeue
  *							held by this CPU
  *	squeue_flush	drains all that is queued now	lock held
  *	squeue_leave	drains, unlocks, re-checks	lock held
+ *	squeue_turn	drains, sleeps if all is done	the squeue's thread
  *
  * All of them may run together, on any number of CPUs.  Two squeues never
  * nest: a CPU that holds one may enqueue on any, but must not enter another.
  *
+ * Who drains is the policy's choice, and there are two.  Inline: the CPU that
+ * brings work does it, unless another is already inside.  Thread: each squeue
+ * has a kernel thread, and only that ever drains it.  Producers do the same in
+ * both, squeue_poke() knows the difference.
+ *
  * A node that was enqueued is drained, provided that after each enqueue (or
  * each batch of them) the producer calls squeue_poke().  The argument is that
- * of a store buffer: the producer adds the node and then tries the lock, the
- * holder releases the lock and then looks at the queue, and each has a full
- * barrier between its two steps.  So either the producer gets the lock, or
- * the holder sees the node.  tools/testing/squeue/squeue.pml models this.
+ * of a store buffer: the producer adds the node and then looks for somebody
+ * who would drain it; he who drains first makes known that he won't any more,
+ * and then looks at the queue; each has a full barrier between its two steps.
+ *
+ *	policy	producer			drains
+ *	----------------------------------------------------------------------
+ *	inline	llist_add(), a full barrier	unlock
+ *		trylock: got it, so drain	smp_mb()
+ *						look at @incoming: drain again
+ *	thread	llist_add(), a full barrier	@asleep = true
+ *		look at @asleep: set, so wake	smp_mb()
+ *						look at @incoming: don't sleep
+ *
+ * So either the producer finds the lock free or the sleeper asleep, or the
+ * other sees the node.  tools/testing/squeue/ has a model of both.
  *
  * A drain is bounded: it stops after limits->budget nodes and asks
  * policy->kick() to see to the rest, which must lead to a squeue_poke() from
- * some context soon after.  What it leaves behind stays in order: nodes are
- * taken off @pending first, and @incoming is only detached when that is empty.
- *
- * Who drains is the policy's choice.  With an inline policy producers poke, so
- * the CPU that brings work does it unless another is already inside; kick()
- * schedules a tasklet.  A thread policy never pokes from producers: there
- * kick() wakes the thread that does.
+ * some context soon after; a thread comes back by itself.  What it leaves
+ * behind stays in order: nodes are taken off @pending first, and @incoming is
+ * only detached when that is empty.
  */
 #ifndef _LINUX_SQUEUE_H
 #define _LINUX_SQUEUE_H
@@ -49,6 +63,7 @@
 #include <linux/types.h>
 
 struct squeue;
+struct task_struct;
 
 /**
  * struct squeue_policy - what a user of squeues supplies
@@ -60,6 +75,7 @@ struct squeue;
  * @kick:    arrange for squeue_poke() to be called soon, from a context in
  *	     which no squeue is held; called with BH disabled, and possibly
  *	     inside this or another squeue, so it must not poke by itself.
+ *	     With a thread there is nothing left to arrange.
  */
 struct squeue_policy {
 	unsigned long	(*process)(struct squeue *sq, struct llist_node *batch);
@@ -71,6 +87,7 @@ struct squeue_policy {
  * @budget:	nodes drained by one squeue_enter(), _leave() or _poke()
  * @max_len:	nodes queued, beyond which squeue_enqueue() refuses
  * @max_bytes:	bytes charged, beyond which squeue_enqueue() refuses
+ * @poll_us:	how long a thread without work looks for more before it sleeps
  *
  * May be changed at any time, with WRITE_ONCE().
  */
@@ -78,6 +95,7 @@ struct squeue_limits {
 	unsigned int	budget;
 	unsigned int	max_len;
 	unsigned int	max_bytes;
+	unsigned int	poll_us;
 };
 
 /**
@@ -86,7 +104,10 @@ struct squeue_limits {
  * @queued:	nodes ever added
  * @bytes:	charge of the nodes that are queued now
  * @dropped:	nodes refused because a limit was reached
- * @handed:	pokes that found the lock held and left the work to the holder
+ * @handed:	pokes that left the work to a drain under way: the lock was
+ *		held, or the thread awake
+ * @wakeups:	pokes that woke the thread
+ * @asleep:	the thread is going to sleep, or does
  * @lock:	held by the one who drains, or works on the objects
  * @pending:	detached from @incoming, oldest first, not yet processed
  * @drained:	nodes ever processed
@@ -96,11 +117,15 @@ struct squeue_limits {
  * @batch_max:	most nodes in one such call
  * @len_max:	most nodes a drain ever found waiting
  * @kicks:	times a drain was cut short by its budget
+ * @polls_paid:	times the thread found work while it polled
+ * @polls_unpaid: times it polled, and then set out to sleep
+ * @busy_ns:	time the thread has spent in drains
+ * @thread:	who drains; NULL if that is for producers to do
  * @policy:	who drains, and how
  * @limits:	bounds
  *
- * From @pending to @kicks, fields are written under @lock; the producers' have
- * a cache line of their own.
+ * From @pending to @busy_ns, fields are written under @lock, or by the thread
+ * alone; the producers' have a cache line of their own.
  */
 struct squeue {
 	struct llist_head		incoming ____cacheline_aligned_in_smp;
@@ -108,6 +133,8 @@ struct squeue {
 	atomic_long_t			bytes;
 	atomic_long_t			dropped;
 	atomic_long_t			handed;
+	atomic_long_t			wakeups;
+	bool				asleep;
 
 	spinlock_t			lock ____cacheline_aligned_in_smp;
 	struct llist_node		*pending;
@@ -118,6 +145,10 @@ struct squeue {
 	unsigned int			batch_max;
 	unsigned int			len_max;
 	unsigned long			kicks;
+	unsigned long			polls_paid;
+	unsigned long			polls_unpaid;
+	u64				busy_ns;
+	struct task_struct		*thread;
 	const struct squeue_policy	*policy;
 	const struct squeue_limits	*limits;
 };
@@ -129,10 +160,12 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 		 const struct squeue_limits *limits);
 bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
 		    unsigned int bytes);
+void squeue_post(struct squeue *sq, struct llist_node *node);
 void squeue_poke(struct squeue *sq);
 void squeue_enter(struct squeue *sq) __acquires(&sq->lock);
 void squeue_flush(struct squeue *sq) __must_hold(&sq->lock);
 void squeue_leave(struct squeue *sq) __releases(&sq->lock);
+void squeue_turn(struct squeue *sq);
 
 /**
  * squeue_len - how many nodes are queued and not yet processed

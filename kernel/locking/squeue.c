@@ -6,12 +6,17 @@
  * This file is also compiled in user space, behind the shim in
  * tools/testing/squeue/, where real threads race it.
  */
+#include <linux/bottom_half.h>
 #include <linux/bug.h>
 #include <linux/compiler.h>
 #include <linux/export.h>
 #include <linux/lockdep.h>
 #include <linux/minmax.h>
+#include <linux/sched.h>
+#include <linux/sched/clock.h>
+#include <linux/sched/stat.h>
 #include <linux/squeue.h>
+#include <linux/time64.h>
 
 DEFINE_PER_CPU(struct squeue *, squeue_current);
 EXPORT_PER_CPU_SYMBOL_GPL(squeue_current);
@@ -35,6 +40,8 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 	atomic_long_set(&sq->bytes, 0);
 	atomic_long_set(&sq->dropped, 0);
 	atomic_long_set(&sq->handed, 0);
+	atomic_long_set(&sq->wakeups, 0);
+	sq->asleep = false;
 	spin_lock_init(&sq->lock);
 	sq->pending = NULL;
 	sq->drained = 0;
@@ -44,9 +51,38 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 	sq->batch_max = 0;
 	sq->len_max = 0;
 	sq->kicks = 0;
+	sq->polls_paid = 0;
+	sq->polls_unpaid = 0;
+	sq->busy_ns = 0;
+	sq->thread = NULL;
 	sq->policy = policy;
 	sq->limits = limits;
 }
+
+static void squeue_add(struct squeue *sq, struct llist_node *node)
+{
+	/* Counted before it can be drained, so that squeue_len() >= 0. */
+	atomic_long_inc(&sq->queued);
+	/* A full barrier; matches those in squeue_leave() and squeue_idle(). */
+	llist_add(node, &sq->incoming);
+}
+
+/**
+ * squeue_post - add one piece of work that must not be refused
+ * @sq: the squeue
+ * @node: the work; it belongs to @sq until policy->process() is given it
+ *
+ * For work whose amount something else bounds, such as a node embedded in each
+ * object.  It weighs nothing, but counts against limits->max_len of others.
+ * The caller follows up with squeue_poke(), as after squeue_enqueue().
+ *
+ * Context: any but NMI.
+ */
+void squeue_post(struct squeue *sq, struct llist_node *node)
+{
+	squeue_add(sq, node);
+}
+EXPORT_SYMBOL_GPL(squeue_post);
 
 /**
  * squeue_enqueue - add one piece of work
@@ -70,11 +106,8 @@ bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
 		atomic_long_inc(&sq->dropped);
 		return false;
 	}
-	/* Counted before it can be drained, so that squeue_len() >= 0. */
-	atomic_long_inc(&sq->queued);
 	atomic_long_add(bytes, &sq->bytes);
-	/* A full barrier; matches the one in squeue_leave(). */
-	llist_add(node, &sq->incoming);
+	squeue_add(sq, node);
 	return true;
 }
 EXPORT_SYMBOL_GPL(squeue_enqueue);
@@ -141,17 +174,35 @@ static void squeue_locked(struct squeue *sq)
 	this_cpu_write(squeue_current, sq);
 }
 
+/* Wake the thread, but only if it said that it sleeps. */
+static void squeue_wake(struct squeue *sq)
+{
+	/* Of several producers, one wakes it. */
+	if (READ_ONCE(sq->asleep) && xchg(&sq->asleep, false)) {
+		atomic_long_inc(&sq->wakeups);
+		wake_up_process(sq->thread);
+	} else {
+		atomic_long_inc(&sq->handed);
+	}
+}
+
 /**
- * squeue_poke - drain, unless somebody else is inside and will
+ * squeue_poke - see to it that what was enqueued is drained
  * @sq: the squeue
  *
- * If this CPU is itself inside an squeue (work brought from within work), the
- * drain is left to policy->kick(): it only ever runs at the outermost level.
+ * With a thread, wakes it if need be.  Otherwise drains, unless somebody else
+ * is inside and will.  If this CPU is itself inside an squeue (work brought
+ * from within work), the drain is left to policy->kick(): it only ever runs at
+ * the outermost level.
  *
- * Context: BH disabled.
+ * Context: BH disabled, or any but NMI if @sq has a thread.
  */
 void squeue_poke(struct squeue *sq)
 {
+	if (sq->thread) {
+		squeue_wake(sq);
+		return;
+	}
 	if (unlikely(this_cpu_read(squeue_current))) {
 		sq->policy->kick(sq);
 		return;
@@ -195,7 +246,7 @@ EXPORT_SYMBOL_GPL(squeue_enter);
  * @sq: the squeue
  *
  * For the few who must see every packet that was here before them.  Bounded
- * by limits->max_len rather than by the budget.
+ * by limits->max_len and what was posted rather than by the budget.
  *
  * Context: inside @sq.
  */
@@ -246,3 +297,86 @@ void squeue_leave(struct squeue *sq)
 	}
 }
 EXPORT_SYMBOL_GPL(squeue_leave);
+
+/* For the thread of @sq, the only one to touch sq->pending. */
+static bool squeue_has_work(const struct squeue *sq)
+{
+	return sq->pending || !llist_empty(&sq->incoming);
+}
+
+/*
+ * Look for work for a bounded time, because the next is often near and a
+ * wake-up dear; not while another task wants the CPU, even if it would have to
+ * wait for its turn, because that may be the one to bring work.
+ */
+static bool squeue_poll(struct squeue *sq)
+{
+	u64 poll_ns = (u64)READ_ONCE(sq->limits->poll_us) * NSEC_PER_USEC;
+	u64 start;
+
+	if (!poll_ns)
+		return false;
+	start = local_clock();
+	while (single_task_running() && !need_resched()) {
+		if (squeue_has_work(sq)) {
+			sq->polls_paid++;
+			return true;
+		}
+		if (local_clock() - start >= poll_ns)
+			break;
+		cpu_relax();
+	}
+	sq->polls_unpaid++;
+	return false;
+}
+
+static void squeue_idle(struct squeue *sq)
+{
+	if (squeue_poll(sq))
+		return;
+
+	/*
+	 * Before @asleep: a late poke, for a node that is processed already,
+	 * may clear that at once, and would find this task running still.
+	 * Then it would sleep with @asleep clear, and nobody would wake it.
+	 */
+	set_current_state(TASK_IDLE);
+	WRITE_ONCE(sq->asleep, true);
+	/*
+	 * The flag before the look: matches the full barrier that llist_add()
+	 * is in squeue_add().
+	 */
+	smp_mb();
+	if (!squeue_has_work(sq))
+		schedule();
+	__set_current_state(TASK_RUNNING);
+	/* Still set if nobody woke us. */
+	WRITE_ONCE(sq->asleep, false);
+}
+
+/**
+ * squeue_turn - one turn of the thread of an squeue
+ * @sq: the squeue, of which sq->thread is this task
+ *
+ * Drains what is there, at most twice the budget; if that was all, waits for
+ * more, first looking and then asleep.  The caller does it for ever, and
+ * offers the CPU to others in between.
+ *
+ * Context: process, the thread of @sq.
+ */
+void squeue_turn(struct squeue *sq)
+{
+	u64 start;
+
+	if (squeue_has_work(sq)) {
+		local_bh_disable();
+		start = local_clock();
+		squeue_enter(sq);
+		squeue_leave(sq);
+		sq->busy_ns += local_clock() - start;
+		local_bh_enable();
+	}
+	if (!squeue_has_work(sq))
+		squeue_idle(sq);
+}
+EXPORT_SYMBOL_GPL(squeue_turn);

@@ -4,48 +4,73 @@
 # run-tests.sh SECONDS - run what "make test" built, as one TAP report.
 #
 # Three parts: the races, each for SECONDS; the same race against squeue.c
-# with one defect put in at a time, which it must notice; and the Spin model,
-# which must hold, and must not with a defect in it.  A test that fails shows
+# with one defect put in at a time, which it must notice; and the Spin models,
+# which must hold, and must not with a defect in them.  A test that fails shows
 # what it printed, as TAP comments.
 #
-# Run by the Makefile, which sets CC, CFLAGS, FLAGS_*, O and KSRC.
+# Run by the Makefile, which sets CC, CFLAGS, FLAGS_* and O.
 set -eu
 
-: "${CC?run \"make test\" instead}" "${CFLAGS?}" "${O?}" "${KSRC?}"
+: "${CC?run \"make test\" instead}" "${CFLAGS?}" "${O?}"
 : "${FLAGS_tsan?}" "${FLAGS_asan?}"
 seconds=${1?expected: run-tests.sh SECONDS}
 
 cd "$(dirname -- "$0")"
 source=../../../kernel/locking/squeue.c
 
-# name @ variant @ what it must report, for grep -E @ the defect, for sed
+# name @ policy @ variant @ what it must report, for grep -E @ the defect, for
+# sed.  In "state set after the flag" the time between is made longer, as an
+# interrupt would: as it is, a race of seconds may miss it.  The model does not.
 defects='
-no second look@plain@stranded@s/if (llist_empty(&sq->incoming))$/if (true)/
-no barrier@plain@stranded@s/smp_mb();/barrier();/
-kick forgotten@plain@kicks; counted|stranded@/^void squeue_leave/,/^}/s/sq->policy->kick(sq);//
-order not reversed@plain@came after node@s/first = llist_reverse_order(first);//
-rest of a batch forgotten@plain@came after node|drained nothing|stranded|were processed@s/^\tif (!first) {/\tif (true) {/
-lock not taken@plain@spin_is_held_here|was inside@/^void squeue_poke/,/^}/s/spin_trylock(&sq->lock)/true/
-drain without bound@plain@the budget is@s/^\t\tmax -= n;//
-budget of zero taken literally@plain@drained nothing@s/max(\(READ_ONCE(sq->limits->budget)\), 1U)/\1/
-drain inside a drain@plain@pokes from inside|was inside@/^void squeue_poke/,/^}/s/if (unlikely(this_cpu_read(squeue_current)))/if (false)/
-bytes not returned@plain@bytes is@s/atomic_long_sub(bytes, &sq->bytes);/(void)bytes;/
-limit on length ignored@plain@nodes waited@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
-node read after it was processed@asan@heap-use-after-free@s/^\t\tsq->batches++;/\t\tsq->batches += batch->next != batch;/
-counter written without the lock@tsan@data race@/^void squeue_leave/,/^}/s/^\t\tspin_unlock(&sq->lock);/&\n\t\tsq->len_max++;/
+no second look@inline@plain@stranded@s/if (llist_empty(&sq->incoming))$/if (true)/
+no barrier@inline@plain@stranded@/^void squeue_leave/,/^}/s/smp_mb();/barrier();/
+kick forgotten@inline@plain@kicks; counted|stranded@/^void squeue_leave/,/^}/s/sq->policy->kick(sq);//
+order not reversed@inline@plain@came after node@s/first = llist_reverse_order(first);//
+rest of a batch forgotten@inline@plain@came after node|drained nothing|stranded|were processed@s/^\tif (!first) {/\tif (true) {/
+lock not taken@inline@plain@spin_is_held_here|was inside@/^void squeue_poke/,/^}/s/spin_trylock(&sq->lock)/true/
+drain without bound@inline@plain@the budget is@s/^\t\tmax -= n;//
+budget of zero taken literally@inline@plain@drained nothing@s/max(\(READ_ONCE(sq->limits->budget)\), 1U)/\1/
+drain inside a drain@inline@plain@pokes from inside|was inside@/^void squeue_poke/,/^}/s/if (unlikely(this_cpu_read(squeue_current)))/if (false)/
+bytes not returned@inline@plain@bytes is@s/atomic_long_sub(bytes, &sq->bytes);/(void)bytes;/
+limit on length ignored@inline@plain@nodes waited@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
+node read after it was processed@inline@asan@heap-use-after-free@s/^\t\tsq->batches++;/\t\tsq->batches += batch->next != batch;/
+counter written without the lock@inline@tsan@data race@/^void squeue_leave/,/^}/s/^\t\tspin_unlock(&sq->lock);/&\n\t\tsq->len_max++;/
+no barrier before it sleeps@thread@plain@stranded@/^static void squeue_idle/,/^}/s/smp_mb();/barrier();/
+no look before it sleeps@thread@plain@stranded@/^static void squeue_idle/,/^}/s/if (!squeue_has_work(sq))/if (true)/
+state set after the flag@thread@plain@stranded|does not say so@/^static void squeue_idle/,/^}/s/set_current_state(TASK_IDLE);//;/^static void squeue_idle/,/^}/s/WRITE_ONCE(sq->asleep, true);/&\n\tfor (int i = 0; i < 100; i++)\n\t\tcpu_relax();\n\tset_current_state(TASK_IDLE);/
+state set after the look@thread@plain@stranded|does not say so|wakeups is@/^static void squeue_idle/,/^}/s/set_current_state(TASK_IDLE);//;/^static void squeue_idle/,/^}/s/if (!squeue_has_work(sq))/& {set_current_state(TASK_IDLE);/;/^static void squeue_idle/,/^}/s/schedule();/&}/
+flag not set@thread@plain@stranded@/^static void squeue_idle/,/^}/s/WRITE_ONCE(sq->asleep, true);//
+flag left set@thread@plain@says that it sleeps@/^static void squeue_idle/,/^}/s/WRITE_ONCE(sq->asleep, false);//
+flag not cleared by who wakes@thread@plain@wakeups is@s/xchg(&sq->asleep, false)/READ_ONCE(sq->asleep)/
+nobody wakes it@thread@plain@stranded@s/wake_up_process(sq->thread);//
+state left as it was@thread@plain@in state@/^static void squeue_idle/,/^}/s/__set_current_state(TASK_RUNNING);//
+pending forgotten@thread@plain@stranded@s/return sq->pending || /return /
+post not counted@thread@plain@queued is|were processed|nodes waited@/^void squeue_post/,/^}/s/squeue_add(sq, node);/llist_add(node, \&sq->incoming);/
+producer drains@thread@plain@not the owner@/^void squeue_poke/,/^}/s/if (sq->thread)/if (false)/
+BH enabled in a turn@thread@plain@BH enabled@/^void squeue_turn/,/^}/s/local_bh_\(dis\|en\)able();//
+polls and hogs the CPU@thread@plain@another task wants@s/single_task_running() \&\& !need_resched()/true/
+time not counted@thread@plain@busy_ns grew by 0@s/sq->busy_ns += local_clock() - start;/(void)start;/
+wakeup not counted@thread@plain@wakeups is@s/atomic_long_inc(&sq->wakeups);//
+pending read without being the owner@thread@tsan@data race@/^static void squeue_wake/,/^}/s/if (READ_ONCE/if (!sq->pending \&\& READ_ONCE/
 '
-# These show only while one CPU unlocks and another adds.
-two_cpus='no second look|no barrier'
+# These show only while one CPU stops draining and another adds.
+two_cpus='no second look|(no barrier|no look|state|polls).*'
 
 # What Spin says when it did not look everywhere.
 cut_short='not completed|depth too small|out of memory'
 
-# flags of the model @ what Spin must report
+# model @ its flags @ what Spin must report
 models='
--DBUDGET=1@errors: 0
--DBUDGET=2@errors: 0
--DNO_BARRIER@assertion violated ((q_len(incoming)==0)
--DNO_RECHECK@assertion violated ((q_len(incoming)==0)
+squeue@-DBUDGET=1@errors: 0
+squeue@-DBUDGET=2@errors: 0
+squeue@-DNO_BARRIER@assertion violated ((q_len(incoming)==0)
+squeue@-DNO_RECHECK@assertion violated ((q_len(incoming)==0)
+squeue-thread@-DBUDGET=1@errors: 0
+squeue-thread@-DBUDGET=2@errors: 0
+squeue-thread@-DNO_BARRIER@assertion violated ((q_len(incoming)==0)
+squeue-thread@-DNO_LOOK@assertion violated ((q_len(incoming)==0)
+squeue-thread@-DSTATE_LATE@assertion violated asleep
+squeue-thread@-DNO_XCHG@assertion violated (claims==1)
 '
 
 # ThreadSanitizer cannot place its shadow where addresses are very random; a
@@ -68,13 +93,16 @@ report()
 	sed 's/^/# /' "$3"
 }
 
-# race PROGRAM SECONDS
+# race PROGRAM SECONDS [OPTION...]
 race()
 {
+	program=$1
+	duration=$2
+	shift 2
 	# It ends by itself; what takes a minute longer hangs.
 	# shellcheck disable=SC2086 # a command and its option
 	TSAN_OPTIONS=halt_on_error=1 $fixed_addresses \
-		timeout $(($2 + 60)) "$1" -t "$2"
+		timeout $((duration + 60)) "$program" -t "$duration" "$@"
 }
 
 # run_race VARIANT
@@ -89,64 +117,64 @@ run_race()
 	report "$status" "squeue race: $1" "$log"
 }
 
-# run_defect NAME VARIANT EXPECTED SED
+# run_defect NAME POLICY VARIANT EXPECTED SED
 run_defect()
 {
 	if [ "$(nproc)" -lt 2 ] && echo "$1" | grep -qxE "$two_cpus"; then
 		number=$((number + 1))
 		skipped=$((skipped + 1))
-		echo "ok $number - squeue race notices: $1 # SKIP needs two CPUs"
+		echo "ok $number - squeue race notices, $2: $1 # SKIP needs two CPUs"
 		return
 	fi
-	echo "running: with a defect: $1" >&2
+	echo "running: with a defect, $2: $1" >&2
 	log=$O/defect.log
-	case $2 in
+	case $3 in
 	plain) flags= ;;
 	tsan) flags=$FLAGS_tsan ;;
 	asan) flags=$FLAGS_asan ;;
 	esac
-	sed "$4" "$source" >"$O/defect.c"
+	sed "$5" "$source" >"$O/defect.c"
 	status='not ok'
 	# shellcheck disable=SC2086 # flags are many words
 	if cmp -s "$source" "$O/defect.c"; then
-		echo "the defect no longer applies to squeue.c: $4" >"$log"
-	elif ! $CC $CFLAGS $flags "$O/defect.c" torture.c \
-	     "$KSRC/lib/llist.c" -o "$O/defect" >"$log" 2>&1; then
+		echo "the defect no longer applies to squeue.c: $5" >"$log"
+	elif ! $CC $CFLAGS $flags "$O/defect.c" "$O/torture-$3.o" \
+	     "$O/llist-$3.o" -o "$O/defect" >"$log" 2>&1; then
 		:
-	elif race "$O/defect" 8 >"$log" 2>&1; then
+	elif race "$O/defect" 8 -p "$2" >"$log" 2>&1; then
 		echo "the race did not notice" >>"$log"
-	elif grep -qE -- "$3" "$log"; then
+	elif grep -qE -- "$4" "$log"; then
 		status=ok
-		grep -E -- "$3" "$log" | head -n 3 >"$log.line"
+		grep -E -- "$4" "$log" | head -n 3 >"$log.line"
 		mv "$log.line" "$log"
 	else
-		echo "expected: $3" >>"$log"
+		echo "expected: $4" >>"$log"
 	fi
-	report "$status" "squeue race ($2) notices: $1" "$log"
+	report "$status" "squeue race ($3) notices, $2: $1" "$log"
 }
 
-# run_model FLAGS EXPECTED
+# run_model MODEL FLAGS EXPECTED
 run_model()
 {
-	echo "running: spin $1" >&2
+	echo "running: spin $2 $1.pml" >&2
 	dir=$O/spin
 	log=$O/spin.log
 	rm -rf "$dir"
 	mkdir "$dir"
-	cp squeue.pml "$dir"
+	cp "$1.pml" "$dir"
 	status='not ok'
-	if (cd "$dir" && spin -a "$1" squeue.pml &&
-	    $CC -O2 -DSAFETY pan.c -o pan && ./pan -m100000) >"$log" 2>&1 &&
-	   grep -qF -- "$2" "$log"; then
+	if (cd "$dir" && spin -a "$2" "$1.pml" &&
+	    $CC -O2 -DSAFETY -DCOLLAPSE pan.c -o pan && ./pan -m100000) >"$log" 2>&1 &&
+	   grep -qF -- "$3" "$log"; then
 		status=ok
 	fi
 	# A search that was cut short proves nothing.
-	if [ "$2" = 'errors: 0' ] && grep -qE "$cut_short" "$log"; then
+	if [ "$3" = 'errors: 0' ] && grep -qE "$cut_short" "$log"; then
 		status='not ok'
 	fi
 	grep -E '^spin:|^pan:|errors:|states, stored' "$log" >"$log.line" ||
 		cp "$log" "$log.line"
-	report "$status" "squeue model $1: $2" "$log.line"
+	report "$status" "$1 model $2: $3" "$log.line"
 }
 
 count()
@@ -165,14 +193,14 @@ echo "1..$((3 + $(count "$defects") + $(count "$models")))"
 for variant in plain tsan asan; do
 	run_race "$variant"
 done
-while IFS='@' read -r name variant expected command; do
+while IFS='@' read -r name policy variant expected command; do
 	[ -z "$name" ] ||
-		run_defect "$name" "$variant" "$expected" "$command"
+		run_defect "$name" "$policy" "$variant" "$expected" "$command"
 done <<END
 $defects
 END
-while IFS='@' read -r flags expected; do
-	[ -z "$flags" ] || run_model "$flags" "$expected"
+while IFS='@' read -r model flags expected; do
+	[ -z "$model" ] || run_model "$model" "$flags" "$expected"
 done <<END
 $models
 END

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+typedef uint64_t u64;
+
 typedef struct {
 	long counter;
 } atomic_long_t;
