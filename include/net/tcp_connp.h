@@ -7,13 +7,20 @@
  * call what is declared here, in one line each and without logic of their own;
  * with TCP_MSGP every call is one of the empty stubs at the end.
  *
- *	net/ipv4/tcp_connp.c		the groups: who is in one, and entering it
+ *	net/ipv4/tcp_connp.c		the groups: who is in one
  *	net/ipv4/tcp_connp_input.c	packets: queued on the group, then drained
- *	net/ipv4/tcp_connp_output.c	what is sent once per section, not per cause
+ *	net/ipv4/tcp_connp_msg.c	messages: what else is queued on it
+ *	net/ipv4/tcp_connp_output.c	what is done once per section, not per cause
  *	net/ipv4/tcp_connp_proc.c	/proc/net/tcp_connp and the sysctls
  *
- * Documentation/networking/tcp_connp.rst explains the whole.  The design is
- * that of ConnP-L, section 3.2.2 of Willmann, Rixner and Cox, USENIX 2006.
+ * Two organisations share all of that, and differ in who drains a group:
+ *
+ *	net/ipv4/tcp_connp_lock.c	ConnP-L: whoever has work for it
+ *	net/ipv4/tcp_connp_thread.c	ConnP-T: its kernel thread
+ *
+ * Documentation/networking/tcp_connp.rst explains the whole.  The designs are
+ * ConnP-L and ConnP-T, sections 3.2.2 and 3.2.1 of Willmann, Rixner and Cox,
+ * USENIX 2006.
  *
  * Lock order: socket owner, group (squeue lock), socket slock, then
  * {bhash, bhash2, ehash lock of a group} and what else stock takes under the
@@ -33,6 +40,7 @@ struct squeue;
 #ifdef CONFIG_TCP_CONNP
 
 #include <linux/interrupt.h>
+#include <linux/llist.h>
 #include <linux/squeue.h>
 
 #define TCP_CONNP_MAX_GROUPS	1024
@@ -44,7 +52,8 @@ struct squeue;
  *		 a leaf, unlike the processing lock, see tcp_connp.rst
  * @conns:	 connections that are in the group now
  * @handing:	 a drain has packets that are on no backlog yet
- * @kick:	 sees to what a bounded drain left behind
+ * @kick:	 ConnP-L: sees to what a bounded drain left behind
+ * @calls:	 synchronous calls made to the group
  *
  * Allocated once at boot and never freed, so pointers need no reference.
  */
@@ -54,6 +63,33 @@ struct tcp_connp_group {
 	atomic_t		conns;
 	bool			handing;
 	struct tasklet_struct	kick;
+	atomic_long_t		calls;
+};
+
+/* What is queued on a group. */
+enum tcp_connp_kind {
+	TCP_CONNP_PACKET,	/* a packet, of which skb->sk is the connection */
+	TCP_CONNP_OUTPUT,	/* send what was put off, work off the backlog */
+	TCP_CONNP_DELACK,	/* timers that have fired */
+	TCP_CONNP_RETRANS,
+	TCP_CONNP_KEEPALIVE,
+	TCP_CONNP_COMPRESSED,
+	TCP_CONNP_KINDS,
+	TCP_CONNP_CALL = TCP_CONNP_KINDS, /* somebody waits for the result */
+};
+
+/**
+ * struct tcp_connp_msg - a message to a group
+ * @node: on the group's squeue
+ * @kind: enum tcp_connp_kind
+ *
+ * Part of what it is about, so that it needs no allocation: of a connection,
+ * one of each kind, or of the stack of a caller.  A packet is a message too:
+ * its ll_node and prev are in the same places.
+ */
+struct tcp_connp_msg {
+	struct llist_node	node;
+	unsigned long		kind;
 };
 
 /*
@@ -68,38 +104,49 @@ enum tcp_connp_push {
 };
 
 /* net/ipv4/tcp_connp.c */
-extern struct tcp_connp_group *tcp_connp_groups;
-extern unsigned int tcp_connp_nr_groups;
-extern struct squeue_limits tcp_connp_limits;
-extern const struct squeue_policy tcp_connp_policy;
-
 bool tcp_connp_partition(struct inet_hashinfo *hashinfo);
 void tcp_connp_bind(struct sock *sk);
 void tcp_connp_unbind(struct sock *sk);
 void tcp_connp_forget(struct sock *sk);
 void tcp_connp_init_clone(struct sock *sk);
 void tcp_connp_flush_all(void);
+
+/* net/ipv4/tcp_connp_input.c */
+bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted);
+bool tcp_connp_input_pending(const struct sock *sk);
+void tcp_connp_batch_begin(void);
+void tcp_connp_batch_flush(void);
+void tcp_connp_batch_end(void);
+
+/* net/ipv4/tcp_connp_msg.c */
+bool tcp_connp_post(struct sock *sk, enum tcp_connp_kind kind);
+bool tcp_connp_post_tsq(struct sock *sk);
+bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
+		    int arg, int *ret);
+bool tcp_connp_connect(struct sock *sk, int *ret);
+bool tcp_connp_shutdown(struct sock *sk, int how);
+bool tcp_connp_close(struct sock *sk, int state);
+bool tcp_connp_close_whole(struct sock *sk, long timeout);
+bool tcp_connp_close_resumes(long timeout, int *state);
+bool tcp_connp_ended(const struct sock *sk);
+
+/* net/ipv4/tcp_connp_lock.c or tcp_connp_thread.c */
 struct squeue *tcp_connp_enter(struct sock *sk);
-struct squeue *tcp_connp_enter_flush(struct sock *sk);
 void tcp_connp_leave(struct squeue *sq);
 struct squeue *tcp_connp_lock_owner(struct sock *sk)
 	__acquires(&sk->sk_lock.slock);
 void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq)
 	__releases(&sk->sk_lock.slock);
+bool tcp_connp_hands_over(const struct squeue *sq);
+bool tcp_connp_flush_backlog(struct sock *sk);
 void tcp_connp_cond_resched(void);
-
-/* net/ipv4/tcp_connp_input.c */
-bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted);
-bool tcp_connp_input_pending(const struct sock *sk);
-unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
-void tcp_connp_batch_begin(void);
-void tcp_connp_batch_flush(void);
-void tcp_connp_batch_end(void);
 
 /* net/ipv4/tcp_connp_output.c */
 bool tcp_connp_defer_push(struct sock *sk, int nonagle);
 bool tcp_connp_defer_full(struct sock *sk, size_t left);
 bool tcp_connp_defer_ack(struct sock *sk);
+bool tcp_connp_defer_ready(struct sock *sk);
+bool tcp_connp_defer_space(struct sock *sk);
 bool tcp_connp_rolls_up(const struct sock *sk);
 void tcp_connp_release_cb(struct sock *sk);
 
@@ -121,11 +168,6 @@ static inline struct squeue *tcp_connp_enter(struct sock *sk)
 	return NULL;
 }
 
-static inline struct squeue *tcp_connp_enter_flush(struct sock *sk)
-{
-	return NULL;
-}
-
 static inline void tcp_connp_leave(struct squeue *sq) {}
 
 /* Macros, so that they need no definition of struct sock. */
@@ -136,7 +178,49 @@ static inline void tcp_connp_leave(struct squeue *sq) {}
 })
 #define tcp_connp_unlock_owner(sk, sq)					\
 	((void)(sq), spin_unlock_bh(&(sk)->sk_lock.slock))
+#define tcp_connp_hands_over(sq)	((void)(sq), false)
 #define tcp_connp_cond_resched()	cond_resched()
+
+static inline bool tcp_connp_flush_backlog(struct sock *sk)
+{
+	return false;
+}
+
+/* Without the kind, which is not declared here. */
+#define tcp_connp_post(sk, ...)		((void)(sk), false)
+
+static inline bool tcp_connp_post_tsq(struct sock *sk)
+{
+	return false;
+}
+
+#define tcp_connp_call(sk, fn, arg, ret)				\
+	((void)(sk), (void)(fn), (void)(arg), (void)(ret), false)
+
+static inline bool tcp_connp_connect(struct sock *sk, int *ret)
+{
+	return false;
+}
+
+static inline bool tcp_connp_shutdown(struct sock *sk, int how)
+{
+	return false;
+}
+
+static inline bool tcp_connp_close(struct sock *sk, int state)
+{
+	return false;
+}
+
+static inline bool tcp_connp_close_whole(struct sock *sk, long timeout)
+{
+	return false;
+}
+
+/* Macros, because an inline changes the code of __tcp_close(). */
+#define tcp_connp_ended(sk)		((void)(sk), false)
+#define tcp_connp_close_resumes(timeout, state)				\
+	((void)(timeout), (void)(state), false)
 
 static inline bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb,
 				 bool refcounted)
@@ -163,6 +247,16 @@ static inline bool tcp_connp_defer_full(struct sock *sk, size_t left)
 }
 
 static inline bool tcp_connp_defer_ack(struct sock *sk)
+{
+	return false;
+}
+
+static inline bool tcp_connp_defer_ready(struct sock *sk)
+{
+	return false;
+}
+
+static inline bool tcp_connp_defer_space(struct sock *sk)
 {
 	return false;
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Connection groups: which connection is in which group, and how protocol
- * work that is not a packet enters it.
+ * Connection groups: which connection is in which group.
  *
  * A connection's group follows from its place in the established hash: the
  * buckets of the table are divided into as many contiguous parts as there are
@@ -25,6 +24,7 @@
 #include <net/mptcp.h>
 #include <net/tcp.h>
 #include <net/tcp_connp.h>
+#include "tcp_connp_priv.h"
 
 #define CREATE_TRACE_POINTS
 #include <trace/events/tcp_connp.h>
@@ -32,47 +32,18 @@
 struct tcp_connp_group *tcp_connp_groups __ro_after_init;
 unsigned int tcp_connp_nr_groups __ro_after_init;
 
-/*
- * The budget is NAPI's weight: what one poll brings, one drain takes away.  A
- * queue this long is a holder that does not come back, not a burst: all NICs
- * of a large machine bring a few thousand packets at once, to all groups.
- */
-struct squeue_limits tcp_connp_limits __read_mostly = {
-	.budget		= 64,
-	.max_len	= 1024,
-	.max_bytes	= 4 << 20,
-};
-
 static char *groups_param;
 module_param_named(groups, groups_param, charp, 0);
 MODULE_PARM_DESC(groups, "number of connection groups, a power of two");
 
-static void tcp_connp_kick(struct squeue *sq)
-{
-	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
-
-	trace_tcp_connp_kick(g - tcp_connp_groups, squeue_len(sq));
-	tasklet_schedule(&g->kick);
-}
-
-static void tcp_connp_kicked(struct tasklet_struct *t)
-{
-	struct tcp_connp_group *g = from_tasklet(g, t, kick);
-
-	squeue_poke(&g->sq);
-}
-
-/* ConnP-L: the CPU that has work does it, and a tasklet what is left over. */
-const struct squeue_policy tcp_connp_policy = {
-	.process	= tcp_connp_process,
-	.kick		= tcp_connp_kick,
-};
-
 static unsigned int __init tcp_connp_groups_wanted(void)
 {
-	unsigned int n = rounddown_pow_of_two(CONFIG_TCP_CONNP_GROUPS);
+	unsigned int n = CONFIG_TCP_CONNP_GROUPS;
 	unsigned int asked;
 
+	n = n ? rounddown_pow_of_two(n) :
+		min_t(unsigned int, roundup_pow_of_two(num_online_cpus()),
+		      TCP_CONNP_MAX_GROUPS);
 	if (!groups_param)
 		return n;
 	if (kstrtouint(groups_param, 0, &asked) || !is_power_of_2(asked) ||
@@ -93,14 +64,16 @@ static void __init tcp_connp_init(void)
 	for (i = 0; i < n; i++) {
 		struct tcp_connp_group *g = &groups[i];
 
-		squeue_init(&g->sq, &tcp_connp_policy, &tcp_connp_limits);
 		spin_lock_init(&g->ehash_lock);
 		atomic_set(&g->conns, 0);
-		tasklet_setup(&g->kick, tcp_connp_kicked);
+		atomic_long_set(&g->calls, 0);
 	}
 	tcp_connp_groups = groups;
 	tcp_connp_nr_groups = n;
-	pr_info("ConnP-L, %u groups of %zu bytes\n", n, sizeof(*groups));
+	for (i = 0; i < n; i++)
+		tcp_connp_init_group(&groups[i]);
+	pr_info("%s, %u groups of %zu bytes\n", tcp_connp_org, n,
+		sizeof(*groups));
 }
 
 /**
@@ -192,9 +165,9 @@ void tcp_connp_forget(struct sock *sk)
  * tcp_connp_unbind - take a living socket out of its group
  * @sk: a socket about to become something other than a plain connection
  *
- * What is queued for it is delivered first, so that nothing is reordered.  A
- * BPF program that puts its socket into a sockmap may be inside the group
- * already; then packets may be, which TCP copes with.
+ * ConnP-L delivers first what is queued for it, so that nothing is reordered.
+ * A BPF program that puts its socket into a sockmap may be inside the group
+ * already; then packets may be, as in ConnP-T, which TCP copes with.
  *
  * Context: any but hard interrupt, @sk owned or its slock held.
  */
@@ -204,16 +177,9 @@ void tcp_connp_unbind(struct sock *sk)
 
 	if (!g)
 		return;
-	if (in_softirq()) {
-		tcp_connp_forget(sk);
-		return;
-	}
-	local_bh_disable();
-	squeue_enter(&g->sq);
-	squeue_flush(&g->sq);
-	tcp_connp_set_group(sk, NULL);
-	squeue_leave(&g->sq);
-	local_bh_enable();
+	if (!in_softirq())
+		tcp_connp_settle(g);
+	tcp_connp_forget(sk);
 }
 EXPORT_SYMBOL_GPL(tcp_connp_unbind);
 
@@ -226,10 +192,14 @@ EXPORT_SYMBOL_GPL(tcp_connp_unbind);
 void tcp_connp_init_clone(struct sock *sk)
 {
 	sk->sk_connp = NULL;
+	sk->sk_connp_posted = 0;
 	sk->sk_connp_push = TCP_CONNP_PUSH_NONE;
 	sk->sk_connp_ack = 0;
 	sk->sk_connp_rollup = 0;
 	sk->sk_connp_flushing = 0;
+	sk->sk_connp_listed = 0;
+	sk->sk_connp_ready = 0;
+	sk->sk_connp_space = 0;
 }
 
 /**
@@ -246,149 +216,23 @@ void tcp_connp_flush_all(void)
 	unsigned int i;
 
 	for (i = 0; i < tcp_connp_nr_groups; i++) {
-		struct squeue *sq = &tcp_connp_groups[i].sq;
+		struct tcp_connp_group *g = &tcp_connp_groups[i];
 
-		if (!squeue_len(sq))
-			continue;
-		local_bh_disable();
-		squeue_enter(sq);
-		squeue_flush(sq);
-		squeue_leave(sq);
-		local_bh_enable();
+		if (squeue_len(&g->sq))
+			tcp_connp_flush_group(g);
 	}
 }
 
 /**
- * tcp_connp_enter - begin protocol work on a connection
- * @sk: the connection
+ * tcp_connp_owner_has_work - has the owner anything to do before it lets go?
+ * @sk: a connection, owned
  *
- * Waits until nobody else works on the group, and drains what was queued
- * before.  Called where stock takes the slock outside of input: timers, TSQ,
- * pacing, ICMP errors, abort (paper, section 3.2.2).
- *
- * Context: any but hard interrupt; slock of @sk not held.  BH is disabled on
- *	    return if @sk has a group.
- * Return: what to give to tcp_connp_leave(); NULL if @sk has no group.
+ * Context: process; a definite answer only under the slock.
+ * Return: true if packets or deferred output wait.
  */
-struct squeue *tcp_connp_enter(struct sock *sk)
-{
-	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
-
-	if (!g)
-		return NULL;
-	local_bh_disable();
-	squeue_enter(&g->sq);
-	/* For sparse, which does not know of conditional locks. */
-	__release(&g->sq.lock);
-	return &g->sq;
-}
-EXPORT_SYMBOL_GPL(tcp_connp_enter);
-
-/**
- * tcp_connp_enter_flush - begin protocol work that may end a connection
- * @sk: the connection
- *
- * As tcp_connp_enter(), but delivers everything that is queued: a FIN among it
- * must be seen before it is decided whether the socket becomes a TIME_WAIT.
- *
- * Context: as tcp_connp_enter().
- * Return: what to give to tcp_connp_leave(); NULL if @sk has no group.
- */
-struct squeue *tcp_connp_enter_flush(struct sock *sk)
-{
-	struct squeue *sq = tcp_connp_enter(sk);
-
-	if (sq)
-		squeue_flush(sq);
-	return sq;
-}
-
-/**
- * tcp_connp_leave - end protocol work on a group
- * @sq: what tcp_connp_enter() returned
- *
- * Context: as tcp_connp_enter() left it; no slock held.
- */
-void tcp_connp_leave(struct squeue *sq)
-{
-	if (!sq)
-		return;
-	__acquire(&sq->lock);
-	squeue_leave(sq);
-	local_bh_enable();
-}
-EXPORT_SYMBOL_GPL(tcp_connp_leave);
-
-/* Has the owner anything to do before it lets go? */
-static bool tcp_connp_owner_has_work(const struct sock *sk)
+bool tcp_connp_owner_has_work(const struct sock *sk)
 {
 	return READ_ONCE(sk->sk_backlog.tail) ||
 	       sk->sk_connp_push || sk->sk_connp_ack ||
 	       (READ_ONCE(sk->sk_tsq_flags) & TCP_DEFERRED_ALL);
-}
-
-/**
- * tcp_connp_lock_owner - take the slock as the owner of a socket, to release
- * @sk: any socket, owned
- *
- * A connection with packets or deferred output waiting enters its group first,
- * which is the one time that a system call does so.
- *
- * Context: process; on return the slock is held and BH disabled.
- * Return: what to give to tcp_connp_unlock_owner().
- */
-struct squeue *tcp_connp_lock_owner(struct sock *sk)
-	__acquires(&sk->sk_lock.slock)
-{
-	struct squeue *sq = NULL;
-
-	if (sk->sk_connp && tcp_connp_owner_has_work(sk))
-		sq = tcp_connp_enter(sk);
-	spin_lock_bh(&sk->sk_lock.slock);
-	/* Work that came just now; the group goes before the slock. */
-	if (!sq && sk->sk_connp && tcp_connp_owner_has_work(sk)) {
-		spin_unlock_bh(&sk->sk_lock.slock);
-		sq = tcp_connp_enter(sk);
-		spin_lock_bh(&sk->sk_lock.slock);
-	}
-	return sq;
-}
-
-/**
- * tcp_connp_unlock_owner - undo tcp_connp_lock_owner()
- * @sk: the same socket, no longer owned or still
- * @sq: what it returned
- *
- * Context: as tcp_connp_lock_owner() left it.
- */
-void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq)
-	__releases(&sk->sk_lock.slock)
-{
-	spin_unlock_bh(&sk->sk_lock.slock);
-	tcp_connp_leave(sq);
-}
-
-/**
- * tcp_connp_cond_resched - cond_resched() for an owner that works off backlog
- *
- * If this is done inside a group, others are let in meanwhile.
- *
- * Context: process, @sk owned, slock not held; inside at most one group.
- */
-void tcp_connp_cond_resched(void)
-{
-	/* Not NULL only if this CPU is inside, then BH is disabled. */
-	struct squeue *sq = this_cpu_read(squeue_current);
-
-	if (!sq) {
-		cond_resched();
-		return;
-	}
-	tcp_connp_leave(sq);
-	/* __tcp_close() has BH disabled throughout. */
-	if (!in_softirq())
-		cond_resched();
-	local_bh_disable();
-	squeue_enter(sq);
-	__release(&sq->lock);
 }

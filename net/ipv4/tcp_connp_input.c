@@ -15,7 +15,12 @@
  * A drain goes over its packets twice.  First each is put on the backlog of
  * its socket, where tcp_add_backlog() merges what may be merged, as it does
  * for a socket that is owned by a process.  Then each socket is run once, and
- * what it wants to send is sent at the end of that, not once per ACK.
+ * what it wants to send is sent at the end of that, not once per ACK; so are
+ * its reader and its writer woken.
+ *
+ * Messages (tcp_connp_msg.c) are in the same queue.  What comes after packets
+ * of its own connection finds them processed: the socket is run first, or for
+ * a call its backlog.
  */
 #include <linux/bitmap.h>
 #include <linux/percpu.h>
@@ -24,6 +29,7 @@
 #include <net/inet_connection_sock.h>
 #include <net/tcp.h>
 #include <net/tcp_connp.h>
+#include "tcp_connp_priv.h"
 #include <trace/events/tcp_connp.h>
 
 /**
@@ -42,6 +48,12 @@ static DEFINE_PER_CPU(struct tcp_connp_batch, tcp_connp_batch);
 
 /* Sockets that a drain keeps waiting while it collects their packets. */
 #define TCP_CONNP_RUN_MAX	64
+
+struct tcp_connp_run {
+	struct sock *sk[TCP_CONNP_RUN_MAX];
+	unsigned int n;
+	unsigned int total;
+};
 
 /**
  * tcp_connp_batch_begin - packets that follow on this CPU come in a batch
@@ -117,6 +129,12 @@ bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted)
 
 	tcp_connp_keep_dst(sk, skb);
 	skb->sk = sk;
+	/* In the place of struct tcp_connp_msg's @kind. */
+	BUILD_BUG_ON(offsetof(struct sk_buff, ll_node) !=
+		     offsetof(struct tcp_connp_msg, node));
+	BUILD_BUG_ON(offsetof(struct sk_buff, prev) !=
+		     offsetof(struct tcp_connp_msg, kind));
+	skb->prev = (void *)TCP_CONNP_PACKET;
 	if (unlikely(!squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize))) {
 		trace_tcp_connp_drop(g - tcp_connp_groups, squeue_len(&g->sq));
 		skb->sk = NULL;
@@ -178,6 +196,38 @@ static void tcp_connp_run(struct sock *sk)
 	sk->sk_backlog.len = 0;
 	sk->sk_connp_rollup = 0;
 	tcp_release_cb(sk);
+	tcp_connp_wake(sk);
+}
+
+/* A process that comes in between does it on its way out. */
+static void tcp_connp_run_now(struct sock *sk)
+{
+	bh_lock_sock_nested(sk);
+	WRITE_ONCE(sk->sk_connp_listed, 0);
+	if (!sock_owned_by_user(sk))
+		tcp_connp_run(sk);
+	bh_unlock_sock(sk);
+}
+
+/* Run the sockets that are listed; drops their references. */
+static void tcp_connp_run_all(struct tcp_connp_run *run)
+{
+	unsigned int i;
+
+	for (i = 0; i < run->n; i++) {
+		tcp_connp_run_now(run->sk[i]);
+		sock_put(run->sk[i]);
+	}
+	run->n = 0;
+}
+
+/* A socket has to be run; true if it is listed for that by now. */
+static bool tcp_connp_list(struct sock *sk)
+{
+	if (sock_owned_by_user(sk) || sk->sk_connp_listed)
+		return false;
+	WRITE_ONCE(sk->sk_connp_listed, 1);
+	return true;
 }
 
 /*
@@ -194,7 +244,6 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 	/* Never drop for want of backlog what stock would have processed. */
 	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
 		tcp_connp_run(sk);
-	first = !owned && !sk->sk_backlog.tail;
 
 	tcp_segs_in(tcp_sk(sk), skb);
 	if (!owned && skb_dst(skb) && !rcu_access_pointer(sk->sk_rx_dst) &&
@@ -208,31 +257,34 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 		sk_skb_reason_drop(sk, skb, reason);
 		return false;
 	}
+	first = tcp_connp_list(sk);
 	bh_unlock_sock(sk);
 	return first;
 }
 
-/* Run sockets that packets were delivered to; drops their references. */
-static void tcp_connp_run_all(struct sock **run, unsigned int socks)
+/* The same for a message that asks for no more than that. */
+static bool tcp_connp_deliver_output(struct sock *sk)
 {
-	unsigned int i;
+	bool first;
 
-	for (i = 0; i < socks; i++) {
-		struct sock *sk = run[i];
+	bh_lock_sock_nested(sk);
+	first = tcp_connp_list(sk);
+	bh_unlock_sock(sk);
+	return first;
+}
 
-		bh_lock_sock_nested(sk);
-		/* A process that came in between does it on its way out. */
-		if (!sock_owned_by_user(sk))
-			tcp_connp_run(sk);
-		bh_unlock_sock(sk);
-		sock_put(sk);
-	}
+static void tcp_connp_run_later(struct tcp_connp_run *run, struct sock *sk)
+{
+	run->total++;
+	run->sk[run->n++] = sk;
+	if (run->n == TCP_CONNP_RUN_MAX)
+		tcp_connp_run_all(run);
 }
 
 /**
  * tcp_connp_process - the drain: hand packets over, run each socket once
  * @sq: the queue of a group
- * @batch: packets in the order of their arrival
+ * @batch: packets and messages in the order of their arrival
  *
  * This is struct squeue_policy's @process.
  *
@@ -242,33 +294,61 @@ static void tcp_connp_run_all(struct sock **run, unsigned int socks)
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 {
 	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
-	struct sock *run[TCP_CONNP_RUN_MAX];
-	unsigned int packets = 0, socks = 0, n = 0;
-	struct sk_buff *skb, *next;
+	struct tcp_connp_run run = { .n = 0 };
+	struct tcp_connp_msg *msg, *next;
 	unsigned long bytes = 0;
+	unsigned int nodes = 0;
 
 	/* A socket may be run before all packets of the batch are handed. */
 	WRITE_ONCE(g->handing, true);
-	llist_for_each_entry_safe(skb, next, batch, ll_node) {
-		struct sock *sk = skb->sk;
+	llist_for_each_entry_safe(msg, next, batch, node) {
+		struct tcp_connp_call *call;
+		struct sk_buff *skb;
+		struct sock *sk;
 
-		packets++;
-		bytes += skb->truesize;
-		skb->sk = NULL;
-		skb_mark_not_on_list(skb);
-		if (!tcp_connp_deliver(sk, skb)) {
-			sock_put(sk);
-			continue;
-		}
-		socks++;
-		run[n++] = sk;
-		if (n == TCP_CONNP_RUN_MAX) {
-			tcp_connp_run_all(run, n);
-			n = 0;
+		nodes++;
+		switch (msg->kind) {
+		case TCP_CONNP_PACKET:
+			skb = llist_entry(&msg->node, struct sk_buff, ll_node);
+			sk = skb->sk;
+			trace_tcp_connp_message(g - tcp_connp_groups,
+						TCP_CONNP_PACKET, sk);
+			bytes += skb->truesize;
+			skb->sk = NULL;
+			skb_mark_not_on_list(skb);
+			if (tcp_connp_deliver(sk, skb))
+				tcp_connp_run_later(&run, sk);
+			else
+				sock_put(sk);
+			break;
+		case TCP_CONNP_OUTPUT:
+			sk = tcp_connp_msg_sock(msg);
+			trace_tcp_connp_message(g - tcp_connp_groups,
+						TCP_CONNP_OUTPUT, sk);
+			if (tcp_connp_deliver_output(sk))
+				tcp_connp_run_later(&run, sk);
+			else
+				sock_put(sk);
+			break;
+		case TCP_CONNP_CALL:
+			call = container_of(msg, struct tcp_connp_call, msg);
+			trace_tcp_connp_message(g - tcp_connp_groups,
+						TCP_CONNP_CALL, call->sk);
+			if (!call->sk)
+				tcp_connp_run_all(&run);
+			tcp_connp_answer(call);
+			break;
+		default:
+			sk = tcp_connp_msg_sock(msg);
+			trace_tcp_connp_message(g - tcp_connp_groups,
+						msg->kind, sk);
+			if (READ_ONCE(sk->sk_connp_listed))
+				tcp_connp_run_now(sk);
+			tcp_connp_run_timer(sk, msg->kind);
 		}
 	}
 	WRITE_ONCE(g->handing, false);
-	tcp_connp_run_all(run, n);
-	trace_tcp_connp_drain(g - tcp_connp_groups, packets, socks);
+	tcp_connp_run_all(&run);
+	trace_tcp_connp_drain(g - tcp_connp_groups, nodes, run.total);
 	return bytes;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Output of connection groups: what a process, or a run of packets, wants to
- * send is sent once, at the end and inside the group.
+ * send is sent once, at the end and inside the group.  Readers and writers are
+ * woken once, too.
  *
  * Two contexts put output off.  A process that owns the socket does because a
  * system call shall enter its group once: tcp_push() and the window updates of
@@ -16,6 +17,7 @@
 #include <linux/sizes.h>
 #include <net/tcp.h>
 #include <net/tcp_connp.h>
+#include "tcp_connp_priv.h"
 
 static bool tcp_connp_defers(const struct sock *sk)
 {
@@ -86,8 +88,10 @@ bool tcp_connp_defer_full(struct sock *sk, size_t left)
 	if (left <= SZ_64K)
 		return true;
 	sq = tcp_connp_enter(sk);
-	tcp_connp_release_cb(sk);
-	tcp_connp_leave(sq);
+	if (sq) {
+		tcp_connp_release_cb(sk);
+		tcp_connp_leave(sq);
+	}
 	return true;
 }
 
@@ -140,4 +144,52 @@ void tcp_connp_release_cb(struct sock *sk)
 		__tcp_cleanup_rbuf(sk, 1);
 
 	sk->sk_connp_flushing = 0;
+}
+
+/**
+ * tcp_connp_defer_ready - put off waking the reader
+ * @sk: the connection
+ *
+ * Context: @sk owned, or its slock held.
+ * Return: true during a drain, which calls tcp_data_ready() at its end.
+ */
+bool tcp_connp_defer_ready(struct sock *sk)
+{
+	if (!sk->sk_connp_rollup)
+		return false;
+	sk->sk_connp_ready = 1;
+	return true;
+}
+
+/**
+ * tcp_connp_defer_space - put off waking the writer
+ * @sk: the connection
+ *
+ * Context: @sk owned, or its slock held.
+ * Return: true during a drain, which calls tcp_check_space() at its end.
+ */
+bool tcp_connp_defer_space(struct sock *sk)
+{
+	if (!sk->sk_connp_rollup)
+		return false;
+	sk->sk_connp_space = 1;
+	return true;
+}
+
+/**
+ * tcp_connp_wake - wake whom a drain did not wake while it went on
+ * @sk: the connection
+ *
+ * Context: inside the group, slock held, nobody owns @sk.
+ */
+void tcp_connp_wake(struct sock *sk)
+{
+	if (sk->sk_connp_ready) {
+		sk->sk_connp_ready = 0;
+		tcp_data_ready(sk);
+	}
+	if (sk->sk_connp_space) {
+		sk->sk_connp_space = 0;
+		tcp_check_space(sk);
+	}
 }

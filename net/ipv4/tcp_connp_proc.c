@@ -8,40 +8,48 @@
  * a row may differ by what happened while it was printed.
  */
 #include <linux/init.h>
+#include <linux/math64.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/sysctl.h>
 #include <net/net_namespace.h>
 #include <net/tcp_connp.h>
+#include "tcp_connp_priv.h"
 
 static int tcp_connp_seq_show(struct seq_file *seq, void *v)
 {
 	unsigned int i;
 
-	seq_printf(seq, "tcp_connp connp-l groups %u version 1\n",
+	seq_printf(seq, "tcp_connp %s groups %u version 2\n", tcp_connp_org,
 		   tcp_connp_nr_groups);
-	seq_puts(seq, "group conns acquisitions contended queued drained batches batch_max queue_max kicks wakeups suppressed drops bytes\n");
+	seq_puts(seq, "group conns acquisitions contended queued drained batches batch_max queue_max kicks wakeups suppressed drops bytes sync polls_paid polls_unpaid busy_us\n");
 
 	for (i = 0; i < tcp_connp_nr_groups; i++) {
 		struct tcp_connp_group *g = &tcp_connp_groups[i];
 		const struct squeue *sq = &g->sq;
 		unsigned long handed = atomic_long_read(&sq->handed);
+		unsigned long lock_held = sq->thread ? 0 : handed;
+		unsigned long suppressed = sq->thread ? handed : 0;
 
 		/*
 		 * An input that found the lock held counts as an acquisition
-		 * that did not succeed at once, though it did not wait.  No
-		 * thread is ever woken here.
+		 * that did not succeed at once, though it did not wait.
 		 */
-		seq_printf(seq, "%u %d %lu %lu %ld %lu %lu %u %u %lu 0 0 %ld %ld\n",
+		seq_printf(seq, "%u %d %lu %lu %ld %lu %lu %u %u %lu %ld %lu %ld %ld %ld %lu %lu %llu\n",
 			   i, atomic_read(&g->conns),
-			   READ_ONCE(sq->acquired) + handed,
-			   READ_ONCE(sq->waited) + handed,
+			   READ_ONCE(sq->acquired) + lock_held,
+			   READ_ONCE(sq->waited) + lock_held,
 			   atomic_long_read(&sq->queued),
 			   READ_ONCE(sq->drained), READ_ONCE(sq->batches),
 			   READ_ONCE(sq->batch_max), READ_ONCE(sq->len_max),
 			   READ_ONCE(sq->kicks),
+			   atomic_long_read(&sq->wakeups), suppressed,
 			   atomic_long_read(&sq->dropped),
-			   atomic_long_read(&sq->bytes));
+			   atomic_long_read(&sq->bytes),
+			   atomic_long_read(&g->calls),
+			   READ_ONCE(sq->polls_paid),
+			   READ_ONCE(sq->polls_unpaid),
+			   div_u64(READ_ONCE(sq->busy_ns), NSEC_PER_USEC));
 	}
 	return 0;
 }

@@ -34,6 +34,39 @@ TRACE_EVENT(tcp_connp_drain,
 		  __entry->group, __entry->packets, __entry->socks)
 );
 
+/* A packet or message comes off the queue; kind is enum tcp_connp_kind. */
+TRACE_EVENT(tcp_connp_message,
+
+	TP_PROTO(unsigned int group, unsigned long kind, const struct sock *sk),
+
+	TP_ARGS(group, kind, sk),
+
+	TP_STRUCT__entry(
+		__field(unsigned int, group)
+		__field(unsigned int, kind)
+		__field(__u16, sport)
+		__field(__u16, dport)
+	),
+
+	TP_fast_assign(
+		__entry->group = group;
+		__entry->kind = kind;
+		__entry->sport = sk ? sk->sk_num : 0;
+		__entry->dport = sk ? ntohs(sk->sk_dport) : 0;
+	),
+
+	TP_printk("group=%u kind=%s sport=%u dport=%u", __entry->group,
+		  __print_symbolic(__entry->kind,
+				   { TCP_CONNP_PACKET, "packet" },
+				   { TCP_CONNP_OUTPUT, "output" },
+				   { TCP_CONNP_DELACK, "delack" },
+				   { TCP_CONNP_RETRANS, "retrans" },
+				   { TCP_CONNP_KEEPALIVE, "keepalive" },
+				   { TCP_CONNP_COMPRESSED, "compressed" },
+				   { TCP_CONNP_CALL, "call" }),
+		  __entry->sport, __entry->dport)
+);
+
 DECLARE_EVENT_CLASS(tcp_connp_queue,
 
 	TP_PROTO(unsigned int group, unsigned long len),
