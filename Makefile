@@ -8,7 +8,8 @@ export DEBUG ?=
 BUILD ?= $(CURDIR)/build
 export BUILD
 
-ORGS ?= up msgp connp-l
+ORGANISATIONS := $(shell sed '/^\#/d; s/ .*//' configs/organisations)
+ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
 .PHONY: help compare test vm iperf3 packages prepare refresh kernel kernels \
@@ -16,8 +17,11 @@ ORGS ?= up msgp connp-l
 
 help:
 	@echo 'make                 = make compare'
-	@echo 'make compare         build UP, MsgP and ConnP-L, boot and load each, print the table'
+	@echo 'make compare         build every organisation, boot and load each, print the tables'
 	@echo '    CONNS="6 192" DURATION=10 ROUNDS=3 TSO=off (more: scripts/compare.py --help)'
+	@echo '    ORGS="$(ORGANISATIONS)"'
+	@echo '    GROUPS=128       connection groups of connp-l; for vm and iperf3, too'
+	@echo '    TGROUPS=...      those of connp-t, a thread each (default: as many as CPUs)'
 	@echo 'make test            every check and test; what CI runs'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
@@ -26,7 +30,7 @@ help:
 	@echo 'make prepare         unpack the kernel source and apply patches/ in build/linux'
 	@echo '    KERNEL_SRC=...   a Linux 6.12 tarball or tree instead of the Debian package'
 	@echo 'make refresh         write the commits of build/linux back to patches/'
-	@echo 'make kernel ORG=...  build one kernel: $(ORGS)'
+	@echo 'make kernel ORG=...  build one kernel: $(ORGANISATIONS)'
 	@echo '    DEBUG=1          with lockdep, KASAN and their like'
 	@echo 'make kernels         all of them'
 	@echo 'make tools           build the benchmark'
@@ -65,7 +69,8 @@ test: packages prepare
 	@scripts/test.sh
 
 check-style: prepare
-	@ORG=connp-l DEBUG= scripts/kernel.sh
+	@for org in connp-l connp-t; do \
+		ORG=$$org DEBUG= scripts/kernel.sh || exit; done
 	@scripts/check-style.sh
 
 check-identity: prepare
@@ -74,5 +79,5 @@ check-identity: prepare
 
 # build/linux may hold work that is nowhere else.
 clean:
-	rm -rf $(foreach org,up msgp connp-l,$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
+	rm -rf $(foreach org,$(ORGANISATIONS),$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
 		$(BUILD)/tools $(BUILD)/identity $(BUILD)/style

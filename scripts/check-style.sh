@@ -5,19 +5,23 @@
 # licence lines, checkpatch, W=1, sparse, kernel-doc, shellcheck, mypy.
 #
 # Prints a TAP line per check, with the details of those that fail.  The
-# kernel's checks use a configuration copied from build/connp-l (kernel.sh),
-# in an object directory of their own, because W=1 changes every command.
+# kernel's checks use the configurations of build/connp-l and build/connp-t
+# (kernel.sh), one after the other, in an object directory of their own, because
+# W=1 changes every command.
 #
 # shellcheck disable=SC2317 # check() calls the functions
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-connp=$(org_builddir connp-l)
+orgs='connp-l connp-t'
 style=$BUILD/style
 base=$style/base
 log=$style/check.log
 
-[ -f "$connp/vmlinux" ] || die "no $connp; run 'make kernel ORG=connp-l' first"
+for org in $orgs; do
+	[ -f "$BUILD/$org/vmlinux" ] ||
+		die "no $BUILD/$org; run 'make kernel ORG=$org' first"
+done
 mkdir -p "$style"
 cd "$TOP"
 
@@ -41,11 +45,9 @@ our_shell()
 
 kernel_c=$(our_files 'net/*.c' 'kernel/*.c')
 kernel_h=$(our_files 'net/*.h' 'kernel/*.h' 'include/*.h')
-own_objects=$(echo "$kernel_c" | sed 's/\.c$/.o/')
+# KUnit tests, which only debug kernels have.
+kernel_tests=$(our_files 'net/*_test.c')
 touched_c=$(git -C "$LINUX" diff --name-only base | grep '\.c$')
-touched_objects=$(echo "$touched_c" | sed 's/\.c$/.o/' | while read -r object; do
-	[ ! -f "$connp/$object" ] || echo "$object"
-done)
 
 kmake()
 {
@@ -53,6 +55,18 @@ kmake()
 	! command -v ccache >/dev/null || cc='ccache gcc'
 	CCACHE_NOHASHDIR=1 make -C "$LINUX" --no-print-directory O="$style" \
 		CC="$cc" HOSTCC="$cc" LOCALVERSION= -j"$(nproc)" "$@"
+}
+
+# objects ORG FILE...: of these C files, what ORG's kernel is linked from, and
+# the tests.
+objects()
+{
+	{
+		(cd "$BUILD/$1" && ar t vmlinux.a)
+		echo "$kernel_tests" | sed 's/\.c$/.o/'
+	} | sort >"$style/linked"
+	shift
+	printf '%s\n' "$@" | sed 's/\.c$/.o/' | sort | comm -12 - "$style/linked"
 }
 
 # check NAME COMMAND...: a TAP line for a command that succeeds silently.
@@ -114,6 +128,20 @@ checkpatch_patches()
 silent_about_us()
 {
 	! grep -E '(warning|error):' "$1"
+}
+
+# A file that no kernel has would go unchecked.
+all_compiled()
+{
+	for file in $kernel_c; do
+		compiled=
+		for org in $orgs; do
+			compiled=$compiled$(objects "$org" "$file")
+		done
+		[ -n "$compiled" ] || echo "$file: in no kernel of $orgs"
+	done >"$style/uncompiled"
+	cat "$style/uncompiled"
+	[ ! -s "$style/uncompiled" ]
 }
 
 extra_warnings()
@@ -199,10 +227,6 @@ python()
 	return "$status"
 }
 
-say "preparing $style"
-cp "$connp/.config" "$style/.config"
-kmake prepare >"$log" 2>&1 || { tail "$log" >&2; die "make prepare failed"; }
-
 failed=0
 check 'licence lines' licence
 check 'checkpatch --strict: our kernel files' checkpatch_files NONE \
@@ -220,9 +244,23 @@ BIT_MACRO,CAMELCASE,ENOSYS,VOLATILE,LONG_LINE_STRING" \
 	'tools/*.[ch]' 'scripts/*.[ch]' ':!tools/testing/squeue/linux'
 check 'checkpatch --strict: patches' checkpatch_patches
 check 'kernel-doc: our kernel files' kernel_doc
-check 'gcc W=1: our kernel files' extra_warnings
-check 'sparse: our kernel files' sparse_own
-check 'sparse: nothing new in the files the series touches' sparse_touched
+check 'compiled: our kernel files' all_compiled
+for org in $orgs; do
+	say "preparing $style for $org"
+	cp "$BUILD/$org/.config" "$style/.config"
+	"$LINUX/scripts/config" --file "$style/.config" \
+		-e KUNIT -e TCP_CONNP_KUNIT_TEST
+	kmake olddefconfig prepare >"$log" 2>&1 ||
+		{ tail "$log" >&2; die "make prepare failed"; }
+	# shellcheck disable=SC2086 # lists
+	own_objects=$(objects "$org" $kernel_c)
+	# shellcheck disable=SC2086
+	touched_objects=$(objects "$org" $touched_c)
+	check "gcc W=1, $org: our kernel files" extra_warnings
+	check "sparse, $org: our kernel files" sparse_own
+	check "sparse, $org: nothing new in the files the series touches" \
+		sparse_touched
+done
 check 'shellcheck: our scripts' shell
 check 'mypy: our Python' python
 exit $failed

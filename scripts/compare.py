@@ -4,8 +4,8 @@
 
 Boots each organisation's kernel once a round, in an order that rotates from
 round to round, and in each boot runs ptcpbench once for every number of
-connections: the guest sends, sinks in the clients' namespace discard. Prints a
-table and saves it all in results/latest.json and in a copy with date and
+connections: the guest sends, sinks in the clients' namespace discard. Prints
+tables and saves it all in results/latest.json and in a copy with date and
 commit in its name.
 
 From the environment, so from make's command line:
@@ -13,14 +13,18 @@ From the environment, so from make's command line:
   DURATION   measured seconds of each run (default 10)
   WARMUP     seconds before that (default 2)
   ROUNDS     how often each organisation runs (default 3)
-  ORGS       which (default "up msgp connp-l")
+  ORGS       which, some of configs/organisations (default: all)
   GROUPS     connection groups of connp-l, a power of two (default 128); write
              `make compare GROUPS=1`, for bash does not pass on `GROUPS=1 make`
+  TGROUPS    connection groups of connp-t, and so its threads, a power of two
+             (default: as many as CPUs)
   TSO        on or off (default): segmentation by the NICs
   NICS, CPUS, MTU   of the guest (default 6, the host's cores, 1500)
+  APPEND     more parameters for the kernels, such as
+             sysctl.net.ipv4.tcp_connp.poll_us=0
   ACCEL      kvm or tcg; unset: kvm where it boots the kernel
 
-  --table FILE [--markdown]   print the table of a saved result and do no more
+  --table FILE [--markdown]   print the tables of a saved result and do no more
 """
 
 from __future__ import annotations
@@ -28,23 +32,15 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import os
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import BUILD, TOP, RigError, machine, options, results
+from rig import BUILD, TOP, RigError, counters, machine, options, program, results
 from rig.clients import guest_address
-from rig.guest import Guest, Setup, exit_on_signals
-
-# What nstat shows and a comparison of organisations may want to look at.
-_TCP_COUNTERS = {
-    "Tcp": ("InSegs", "OutSegs", "RetransSegs"),
-    "TcpExt": ("TCPBacklogCoalesce", "TCPBacklogDrop", "TCPHPAcks", "TCPPureAcks", "TCPAutoCorking", "TCPTimeouts",
-               "TCPLossProbes", "DelayedACKs"),
-}
-# Columns of /proc/net/tcp_connp that do not count upwards.
-_GAUGES = ("group", "conns", "bytes")
+from rig.guest import Guest, Setup
 
 
 @dataclass(frozen=True)
@@ -54,25 +50,28 @@ class Plan:
     warmup: int
     rounds: int
     orgs: list[str]
-    groups: int
+    groups: dict[str, int]  # of an organisation; 0: what its kernel has
     tso: bool
     nics: int
     cpus: int
     mtu: int
+    append: str
 
     @staticmethod
     def from_environment() -> Plan:
+        orgs = options.orgs()
         plan = Plan(
             conns=options.conns(),
             duration=options.number("DURATION", 10, 1, 86400),
             warmup=options.number("WARMUP", 2, 0, 3600),
             rounds=options.number("ROUNDS", 3, 1, 1000),
-            orgs=options.orgs(),
-            groups=options.groups(),
+            orgs=orgs,
+            groups={org: options.groups(org) for org in orgs},
             tso=options.tso(),
             nics=options.nics(),
             cpus=options.cpus(machine.cores()),
             mtu=options.mtu(),
+            append=os.environ.get("APPEND", ""),
         )
         if min(plan.conns) < plan.nics:
             raise RigError(f"CONNS={min(plan.conns)} is fewer than NICS={plan.nics}: some NICs would stay idle; "
@@ -96,7 +95,7 @@ class Plan:
         memory = 2048 + max(self.conns) // 4
         timeout = sum(self.warmup + self.duration + 3 * self.settling(conns) for conns in self.conns)
         return Setup(org, nics=self.nics, cpus=self.cpus, memory_mb=memory, mtu=self.mtu, tso=self.tso,
-                     append=f"tcp_connp.groups={self.groups}" if org == "connp-l" else "", timeout=timeout,
+                     append=self.append, groups=self.groups[org], timeout=timeout,
                      copies=[(TOP / "scripts/rig/guest-bench.sh", "/script/guest-bench.sh")])
 
 
@@ -166,6 +165,7 @@ def compare(plan: Plan) -> results.Result:
         "duration": plan.duration,
         "warmup": plan.warmup,
         "mtu": plan.mtu,
+        "append": plan.append,
         "runs": runs,
     }
 
@@ -186,9 +186,8 @@ def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -
                              "--timeout", str(int(plan.settling(conns))), f"--json={sink}"], log)
             guest.wait_file(f"{conns}/done", plan.warmup + plan.duration + 2 * plan.settling(conns), progress.tick)
             guest.wait_beside()
-            run = measured(plan, guest, conns, sink)
-            runs.append({"org": org, "groups": plan.groups if org == "connp-l" else 0, "conns": conns,
-                         "nics": plan.nics, "tso": plan.tso, "round": turn + 1, **run})
+            run = measured(guest, conns, sink)
+            runs.append({"org": org, "conns": conns, "nics": plan.nics, "tso": plan.tso, "round": turn + 1, **run})
             outcome = f"{run['mbps']:.0f} Mb/s"
             if run["refused"]:
                 outcome += f" refused, the guest's clock went {100 * run['clock_error']:+.1f} % wrong"
@@ -199,90 +198,56 @@ def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -
     return runs, release
 
 
-def measured(plan: Plan, guest: Guest, conns: int, sink: Path) -> results.Run:
+def measured(guest: Guest, conns: int, sink: Path) -> results.Run:
     folder = guest.share / str(conns)
     serve = json.loads((folder / "serve.json").read_text())
     received = json.loads(sink.read_text())["total_bytes"]
     if received != serve["total_bytes"]:
         raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
                        f"the sinks received {received}")
-    if guest.setup.org == "connp-l":
-        groups = folder / "after/tcp_connp"
-        header = groups.read_text().splitlines()[0] if groups.exists() else "no /proc/net/tcp_connp"
-        if f" groups {plan.groups} " not in header:
-            raise RigError(f"the guest did not get the {plan.groups} groups asked for: {header}")
+    groups = number_of_groups(guest.setup, folder / "after")
+    counted = counters.difference(folder / "before", folder / "after")
     elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
     figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
-    return {**figures, "counters": counters(folder / "before", folder / "after"), "clock_error": round(elapsed.error, 5),
-            "refused": not elapsed.right}
+    run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5),
+           "refused": not elapsed.right}
+    if guest.setup.org == "connp-t":
+        run["threads"] = counters.threads(counted, elapsed.guest, groups)
+    return run
 
 
-def counters(before: Path, after: Path) -> dict[str, int]:
-    """What happened between two snapshots of the guest's counters."""
-    result = {}
-    if (after / "tcp_connp").exists():
-        first, last = read_groups(before / "tcp_connp"), read_groups(after / "tcp_connp")
-        for column, values in last.items():
-            if column.endswith("_max"):
-                result[column] = max(values)
-            elif column not in _GAUGES:
-                result[column] = sum(values) - sum(first[column])
-    first_tcp, last_tcp = read_netstat(before), read_netstat(after)
-    for protocol, names in _TCP_COUNTERS.items():
-        for name in names:
-            result[protocol + name] = last_tcp[protocol, name] - first_tcp[protocol, name]
-    return result
-
-
-def read_groups(path: Path) -> dict[str, list[int]]:
-    """/proc/net/tcp_connp: a header, a line of column names, a row a group."""
-    lines = path.read_text().splitlines()
-    try:
-        names = lines[1].split()
-        rows = [[int(word) for word in line.split()] for line in lines[2:]]
-        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    except (IndexError, ValueError) as error:
-        raise RigError(f"/proc/net/tcp_connp is not as compare.py knows it ({error}); it begins: {lines[:3]}") from error
-
-
-def read_netstat(folder: Path) -> dict[tuple[str, str], int]:
-    """/proc/net/snmp and netstat: a line of names, then a line of values."""
-    found = {}
-    for file in ("snmp", "netstat"):
-        lines = (folder / file).read_text().splitlines()
-        for names, values in zip(lines[::2], lines[1::2]):
-            protocol = names.partition(":")[0]
-            found.update({(protocol, name): int(value) for name, value in zip(names.split()[1:], values.split()[1:])})
-    return found
+def number_of_groups(setup: Setup, snapshot: Path) -> int:
+    """Connection groups that the guest says it has, which must be as asked."""
+    groups = counters.read_groups(snapshot)
+    if not groups and not setup.org.startswith("connp-"):
+        return 0
+    if not groups or groups.org != setup.org:
+        raise RigError(f"{setup.org}: the guest's /proc/net/tcp_connp is {'that of ' + groups.org if groups else 'missing'}")
+    if setup.groups not in (0, groups.count):
+        raise RigError(f"{setup.org}: the guest has {groups.count} groups, not the {setup.groups} asked for")
+    return groups.count
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of this saved result only")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the tables of this saved result only")
     parser.add_argument("--markdown", action="store_true", help="with --table: for a document")
     arguments = parser.parse_args()
     if arguments.markdown and not arguments.table:
         parser.error("--markdown needs --table FILE")
-    exit_on_signals()
-    try:
-        if arguments.table:
-            result = results.load(arguments.table)
-            print(results.markdown(result, arguments.table) if arguments.markdown else results.table(result))
-            return 0
-        result = compare(Plan.from_environment())
-        day = result["date"].split()[0]
-        for name in ("latest", f"{day}-{result['commit']}"):
-            results.save(result, TOP / f"results/{name}.json")
-        print(f"\n{results.table(result)}\n\nsaved: results/latest.json and results/{day}-{result['commit']}.json")
-        if not results.complete(result):
-            raise RigError("no run of some row has a figure to trust; see the runs marked refused")
+    if arguments.table:
+        result = results.load(arguments.table)
+        print(results.markdown(result, arguments.table) if arguments.markdown else results.table(result))
         return 0
-    except RigError as error:
-        print(f"\ncompare: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    result = compare(Plan.from_environment())
+    day = result["date"].split()[0]
+    for name in ("latest", f"{day}-{result['commit']}"):
+        results.save(result, TOP / f"results/{name}.json")
+    print(f"\n{results.table(result)}\n\nsaved: results/latest.json and results/{day}-{result['commit']}.json")
+    if not results.complete(result):
+        raise RigError("no run of some row has a figure to trust; see the runs marked refused")
+    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("compare", main)

@@ -23,8 +23,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from rig import ORGS, RigError
-from rig.guest import Guest, Setup, exit_on_signals
+from rig import ORGS, RigError, program
+from rig.guest import Guest, Setup
 
 RIG_FAILED = 99
 
@@ -58,7 +58,8 @@ def copies(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
     return wanted
 
 
-def run(arguments: argparse.Namespace) -> int:
+def main() -> int:
+    arguments = parse()
     setup = Setup(arguments.org, arguments.debug, arguments.nics, arguments.cpus, arguments.memory, arguments.mtu,
                   arguments.tso, arguments.append, copies(arguments), arguments.timeout)
     script = list(arguments.script)
@@ -83,17 +84,5 @@ def run(arguments: argparse.Namespace) -> int:
         return status
 
 
-def main() -> int:
-    arguments = parse()
-    exit_on_signals()
-    try:
-        return run(arguments)
-    except RigError as error:
-        print(f"guest-run: {error}", file=sys.stderr)
-        return RIG_FAILED
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("guest-run", main, RIG_FAILED)

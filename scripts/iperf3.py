@@ -3,8 +3,8 @@
 """make iperf3 ORG=msgp: the rig's check by a tool that is not ours. iperf3 in
 the guest sends over every NIC at once to iperf3 clients in the namespace.
 
-Reads ORG, CONNS (one number, in all), DURATION, NICS, CPUS, TSO, MTU and
-GROUPS from the environment.
+Reads ORG, CONNS (one number, in all), DURATION, NICS, CPUS, TSO, MTU and GROUPS
+(of connp-l) or TGROUPS (of connp-t) from the environment.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rig import RigError, machine, options
+from rig import RigError, machine, options, program
 from rig.clients import guest_address
-from rig.guest import Guest, Setup, exit_on_signals
+from rig.guest import Guest, Setup
 
 WARMUP_SECONDS = 2
 
 
-def run() -> None:
+def main() -> int:
     org, nics = options.org(), options.nics()
     duration = options.number("DURATION", 10, 1, 3600)
     conns = options.number("CONNS", nics, nics, 128 * nics)
     if conns % nics:
         raise RigError(f"CONNS={conns}: expected a multiple of NICS={nics}, iperf3 gets the same number on each")
     setup = Setup(org, nics=nics, cpus=options.cpus(machine.cores()), mtu=options.mtu(), tso=options.tso(),
-                  append=f"tcp_connp.groups={options.groups()}" if org == "connp-l" else "",
+                  groups=options.groups(org),
                   copies=[(Path(__file__).parent / "rig/guest-iperf3.sh", "/script/guest-iperf3.sh")],
                   timeout=duration + 60)
 
@@ -51,6 +51,7 @@ def run() -> None:
         if not elapsed.right:
             raise RigError(f"no figures: {elapsed}")
         report([json.loads(result.read_text()) for result in results])
+    return 0
 
 
 def report(results: list[dict[str, Any]]) -> None:
@@ -65,17 +66,5 @@ def report(results: list[dict[str, Any]]) -> None:
     print(f"{'sum':>4} {total:>8.1f} {retransmits:>12.0f}")
 
 
-def main() -> int:
-    exit_on_signals()
-    try:
-        run()
-        return 0
-    except RigError as error:
-        print(f"iperf3: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("iperf3", main)

@@ -3,17 +3,18 @@
 #
 # kernel.sh - configure and build one organisation's kernel out of tree.
 #
-#   ORG=up|msgp|connp-l [DEBUG=1] [JOBS=n] scripts/kernel.sh
+#   ORG=msgp [DEBUG=1] [JOBS=n] scripts/kernel.sh
 #
-# Merges configs/base.config, ORG.config and debug.config over allnoconfig,
-# fails if a requested line did not survive, and builds build/ORG (with
-# DEBUG=1 build/ORG-debug); the whole log is kept beside it as ORG.log.
+# Merges configs/base.config, ORG.config and (DEBUG=1) debug.config and
+# debug-connp.config over allnoconfig, fails if a requested line did not
+# survive, and builds build/ORG (with DEBUG=1 build/ORG-debug); the whole log
+# is kept beside it as ORG.log.
 # Needs build/linux (prepare.sh).  Uses ccache where it is installed: kernels
 # that differ only in our options share most of their objects.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-org=${ORG:?is not set; use ORG=up, ORG=msgp or ORG=connp-l}
+org=${ORG:?is not set; use one of: $ORGANISATIONS}
 debug=${DEBUG:-}
 unset DEBUG # the Makefiles below tools/ have one, too
 out=$(org_builddir "$org" "$debug")
@@ -22,6 +23,10 @@ jobs=${JOBS:-$(nproc)}
 
 fragments="base.config $org.config"
 [ "$debug" != 1 ] || fragments="$fragments debug.config"
+# Only with groups are there tests of groups to build in.
+case $org$debug in
+connp-*1) fragments="$fragments debug-connp.config" ;;
+esac
 
 cc=gcc
 if command -v ccache >/dev/null; then

@@ -17,6 +17,10 @@ BUILD=${BUILD:-$TOP/build}
 # shellcheck disable=SC2034 # read by the scripts that source this file
 LINUX=$BUILD/linux
 
+# By name: configs/ORG.config, build/ORG, and what ORG= may be.
+ORGANISATIONS=$(sed '/^#/d; s/ .*//' "$TOP/configs/organisations" |
+		paste -s -d ' ')
+
 # Progress goes to stderr so that a script's stdout stays its result.
 say()
 {
@@ -32,9 +36,9 @@ die()
 # org_builddir ORG [DEBUG]: the O= directory of one organisation's kernel.
 org_builddir()
 {
-	case $1 in
-	up|msgp|connp-l) ;;
-	*) die "ORG=$1 is not an organisation; use one of: up msgp connp-l" ;;
+	case " $ORGANISATIONS " in
+	*" $1 "*) ;;
+	*) die "ORG=$1 is not an organisation; use one of: $ORGANISATIONS" ;;
 	esac
 	if [ "${2:-}" = 1 ]; then
 		printf '%s\n' "$BUILD/$1-debug"

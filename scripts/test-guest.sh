@@ -8,9 +8,10 @@
 #
 # The kernel has to be built. With DEBUG=1 it is the one with lockdep, KASAN and
 # their like. ConnP-L is booted with its default number of groups, where
-# connections meet rarely, and with one, where they all do. A kernel that
-# oopses, warns or stalls fails the run whatever the tests say: guest-run.py
-# notices. Needs root, for the taps.
+# connections meet rarely, and with one, where they all do; ConnP-T also with
+# more threads than CPUs, and with DEBUG=1 not with one. A kernel that oopses,
+# warns or stalls fails the run whatever the tests say: guest-run.py notices.
+# Needs root, for the taps.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -57,10 +58,18 @@ boot()
 name=$org${DEBUG:+ debug}
 printf 'TAP version 13\n'
 boot "$name" "" "$all"
-if [ "$org" = connp-l ]; then
-	boot "$name groups=1" "tcp_connp.groups=1" "$all"
-	# No power of two: an error in the log, and the default.
+case $org in
+connp-l) counts=1 ;;
+connp-t) counts='1 8' ;;
+*)	counts= ;;
+esac
+# The debug kernels are slow.
+[ -z "${DEBUG:-}" ] || counts=${counts#1 }
+for groups in $counts; do
+	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$all"
+done
+# No power of two: an error in the log, and the default.
+[ -z "$counts" ] || [ -n "${DEBUG:-}" ] ||
 	boot "$name groups=100" "tcp_connp.groups=100" groups
-fi
 printf '1..%d\n' "$(cat "$work/count")"
 ! grep -q '^not ok' "$work/tap"

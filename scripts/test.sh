@@ -12,7 +12,7 @@
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-stages='squeue ptcpbench kernels style identity rig up msgp connp-l debug'
+stages="squeue ptcpbench kernels style identity rig $ORGANISATIONS debug"
 logs=$BUILD/test
 passed=0
 failed=0
@@ -21,7 +21,7 @@ bad=
 
 kernels()
 {
-	for org in msgp connp-l up; do
+	for org in $ORGANISATIONS; do
 		if ORG=$org "$TOP/scripts/kernel.sh"; then
 			echo "ok - kernel $org builds"
 		else
@@ -32,13 +32,16 @@ kernels()
 
 debug()
 {
-	if ORG=connp-l DEBUG=1 "$TOP/scripts/kernel.sh"; then
-		echo "ok - debug kernel connp-l builds"
-	else
-		echo "not ok - debug kernel connp-l builds"
-		return
-	fi
-	DEBUG=1 "$TOP/scripts/test-guest.sh" connp-l
+	status=0
+	for org in connp-l connp-t; do
+		if ORG=$org DEBUG=1 "$TOP/scripts/kernel.sh"; then
+			echo "ok - debug kernel $org builds"
+			DEBUG=1 "$TOP/scripts/test-guest.sh" "$org" || status=1
+		else
+			echo "not ok - debug kernel $org builds"
+		fi
+	done
+	return $status
 }
 
 style()

@@ -3,7 +3,8 @@
 """make vm ORG=connp-l: a shell in the guest that everything else here measures
 and tests, with the same kernel, programs, NICs and clients' namespace.
 
-Reads ORG, DEBUG, NICS, CPUS, TSO, MTU and GROUPS from the environment.
+Reads ORG, DEBUG, NICS, CPUS, TSO, MTU and GROUPS (of connp-l) or TGROUPS (of
+connp-t) from the environment.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import os
 import sys
 import termios
 
-from rig import RigError, machine, options
-from rig.guest import Guest, Setup, exit_on_signals
+from rig import RigError, machine, options, program
+from rig.guest import Guest, Setup
 
 
-def run() -> int:
+def main() -> int:
     if not sys.stdin.isatty():
         raise RigError("a shell needs a terminal on stdin; to run a script in the guest use scripts/guest-run.py")
-    setup = Setup(options.org(), debug=os.environ.get("DEBUG") == "1", nics=options.nics(),
+    org = options.org()
+    setup = Setup(org, debug=os.environ.get("DEBUG") == "1", nics=options.nics(),
                   cpus=options.cpus(machine.cores()), mtu=options.mtu(), tso=options.tso(),
-                  append=f"loglevel=4 tcp_connp.groups={options.groups()}" if options.org() == "connp-l" else "loglevel=4")
+                  append="loglevel=4", groups=options.groups(org))
     saved = termios.tcgetattr(sys.stdin)
     try:
         with Guest(setup) as guest:
@@ -37,16 +39,5 @@ The host's side, from another terminal:  ip netns exec {guest.clients.name} bash
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
 
-def main() -> int:
-    exit_on_signals()
-    try:
-        return run()
-    except RigError as error:
-        print(f"vm: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    program.run("vm", main)

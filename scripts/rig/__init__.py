@@ -6,9 +6,11 @@ initramfs.py   the guest's root: host binaries and their libraries
 clients.py     the client side: a network namespace with one tap a NIC
 console.py     watches the guest's console for faults
 clock.py       compares the guest's clock with the host's
+counters.py    what the guest's kernel counted during a run
 guest.py       puts these together: boot, run a script, judge the outcome
 options.py     what the user set on make's command line, checked
-results.py     a comparison's JSON file and its table
+results.py     a comparison's JSON file and its tables
+program.py     how each program begins and ends
 guest-*.sh     what runs inside the guest; guest-init.sh is its /init
 
 The programs that use it are beside this folder: guest-run.py, compare.py,
@@ -20,7 +22,15 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
-ORGS = ("up", "msgp", "connp-l")
+
+
+def _read_organisations() -> dict[str, str]:
+    lines = (TOP / "configs/organisations").read_text().splitlines()
+    return dict(line.split(maxsplit=1) for line in lines if not line.startswith("#"))
+
+
+# By name, what tables call them.
+ORGS = _read_organisations()
 
 
 class RigError(Exception):

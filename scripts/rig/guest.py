@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import BinaryIO, NoReturn
 
 from . import BUILD, ORGS, RigError, clock, machine
@@ -66,6 +66,7 @@ class Setup:
     timeout: float = 600.0  # of the script, once the guest is booted
     boot_timeout: float = 0.0  # 0: generous
     accel: str = ""  # "": probed
+    groups: int = 0  # connection groups; 0: what the kernel has by default
 
     def __post_init__(self) -> None:
         if self.org not in ORGS:
@@ -172,6 +173,8 @@ class Guest:
         kvm = self.accel == "kvm"
         append = ("console=ttyS0 panic=-1 oops=panic reboot=t nokaslr printk.devkmsg=on "
                   f"tsc=reliable tsc_early_khz={machine.tsc_khz()} {setup.append}")
+        if setup.groups:
+            append += f" tcp_connp.groups={setup.groups}"
         command = [
             machine.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *serial,
             # Without an RTC the kernel spends a second of each boot looking for it.
@@ -347,7 +350,7 @@ def accelerator(setup: Setup) -> str:
             print(f"== using {accel.upper()}", file=sys.stderr, flush=True)
             return accel
     raise RigError(f"{setup.kernel} boots neither with KVM nor with TCG; "
-                   f"look at it with: ACCEL=tcg scripts/vm.py --org {setup.org}")
+                   f"look at it with: make vm ORG={setup.org} ACCEL=tcg")
 
 
 def _boots(setup: Setup) -> bool:
@@ -358,13 +361,3 @@ def _boots(setup: Setup) -> bool:
         except GuestFailure:
             guest.keep(False)
             return False
-
-
-def exit_on_signals() -> None:
-    """Let SIGTERM and SIGHUP unwind like ^C, so that guests and namespaces go."""
-
-    def leave(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, leave)

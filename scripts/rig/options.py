@@ -60,10 +60,20 @@ def tso() -> bool:
     return text == "on"
 
 
-def groups() -> int:
-    count = number("GROUPS", 128, 1, 65536)
+def groups(org: str) -> int:
+    """Connection groups to boot ORG with; 0: as many as its kernel makes."""
+    if org == "connp-l":
+        return _groups("GROUPS", 128)
+    # By default the kernel knows best: as many as there are CPUs.
+    if org == "connp-t" and os.environ.get("TGROUPS"):
+        return _groups("TGROUPS", 1)
+    return 0
+
+
+def _groups(name: str, default: int) -> int:
+    count = number(name, default, 1, 1024)
     if count & (count - 1):
-        raise RigError(f"GROUPS={count}: expected a power of two")
+        raise RigError(f"{name}={count}: expected a power of two")
     return count
 
 
