@@ -4,34 +4,26 @@
 # ptcpbench with every byte verified, over loopback and over a veth pair between
 # two namespaces, in the ways that packets can reach a group: softirq, threaded
 # NAPI, and a reader that polls the device itself.
-set -u
+set -eu
+. "$(dirname "$0")/lib.sh"
 
 server=connp-server-$$
 client=connp-client-$$
-tmp=$(mktemp -d)
-count=0
-failed=0
 busy=
 bytes=24M
 # A kernel that checks itself is many times slower: there, do less.
-[ -e /proc/lockdep ] && bytes=3M
-
-skip_all()
-{
-	echo "1..0 # SKIP $1"
-	rm -r "$tmp"
-	exit 4
-}
+[ ! -e /proc/lockdep ] || bytes=3M
 
 [ "$(id -u)" = 0 ] || skip_all "needs root, for network namespaces"
 for program in ptcpbench ip ethtool; do
 	command -v $program >/dev/null || skip_all "$program is not installed"
 done
+tmp=$(mktemp -d)
 
 cleanup()
 {
-	ip netns delete "$server" 2>/dev/null
-	ip netns delete "$client" 2>/dev/null
+	ip netns delete "$server" 2>/dev/null || true
+	ip netns delete "$client" 2>/dev/null || true
 	if [ -n "$busy" ]; then
 		echo 0 >/proc/sys/net/core/busy_read
 		echo 0 >/proc/sys/net/core/busy_poll
@@ -40,24 +32,6 @@ cleanup()
 }
 trap cleanup EXIT
 trap 'exit 1' INT TERM
-
-result()
-{
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $2"
-		sed 's/^/# /' "$tmp"/*.log
-	fi
-}
-
-skip()
-{
-	count=$((count + 1))
-	echo "ok $count - $1 # SKIP $2"
-}
 
 # transfer NAME ADDRESS CLIENT-NAMESPACE OPTION...: serve's options follow.
 transfer()
@@ -79,6 +53,7 @@ transfer()
 	fi
 	wait $pid || status=1
 	result $status "$name"
+	[ $status = 0 ] || sed 's/^/# /' "$tmp"/*.log
 }
 
 echo "TAP version 13"

@@ -41,6 +41,8 @@
 /* The shortest retransmission timeout, in ms: what a lost packet costs. */
 #define RTO_MIN		200
 
+#define CONNP_MAX_GROUPS	1024
+
 /* /proc/net/tcp_connp of the namespace the test was started in; -1: stock. */
 static int connp_groups_fd = -1;
 
@@ -87,19 +89,47 @@ static inline void connp_new_netns(void)
 	close(fd);
 }
 
-/*
- * To be called first. After @seconds the test counts as hung: the signal ends
- * it, and that is a failure.
- */
-static inline void connp_start(unsigned int tests, unsigned int seconds)
+/* A column of /proc/net/tcp_connp; returns how many groups there are. */
+static inline unsigned int connp_rows(const char *column,
+				      long rows[CONNP_MAX_GROUPS])
 {
-	ksft_print_header();
-	if (geteuid())
-		ksft_exit_skip("needs root, for a network namespace\n");
-	connp_groups_fd = open("/proc/net/tcp_connp", O_RDONLY | O_CLOEXEC);
-	connp_new_netns();
-	ksft_set_plan(tests);
-	alarm(seconds);
+	static char text[1 << 18];
+	char *line, *lines, *word, *words;
+	int wanted = -1, row = 0, i;
+	ssize_t len = 0, got;
+
+	while ((got = pread(connp_groups_fd, text + len,
+			    sizeof(text) - 1 - len, len)) > 0)
+		len += got;
+	if (got < 0)
+		ksft_exit_fail_perror("reading /proc/net/tcp_connp");
+	text[len] = 0;
+	for (line = strtok_r(text, "\n", &lines);
+	     line && row < CONNP_MAX_GROUPS + 2;
+	     line = strtok_r(NULL, "\n", &lines), row++) {
+		if (!row)
+			continue;
+		word = strtok_r(line, " ", &words);
+		for (i = 0; word; i++, word = strtok_r(NULL, " ", &words)) {
+			if (row == 1 && !strcmp(word, column))
+				wanted = i;
+			if (row > 1 && i == wanted)
+				rows[row - 2] = atol(word);
+		}
+	}
+	if (wanted < 0)
+		ksft_exit_fail_msg("/proc/net/tcp_connp has no column %s\n",
+				   column);
+	return row - 2;
+}
+
+static inline long connp_row(const char *column, unsigned int group)
+{
+	long rows[CONNP_MAX_GROUPS];
+
+	if (group >= connp_rows(column, rows))
+		ksft_exit_fail_msg("there is no group %u\n", group);
+	return rows[group];
 }
 
 /*
@@ -108,44 +138,28 @@ static inline void connp_start(unsigned int tests, unsigned int seconds)
  */
 static inline long connp_groups_used(const char *column, unsigned int *used)
 {
-	static char text[1 << 18];
-	char *line, *lines, *word, *words;
-	int wanted = -1, row = 0, i;
-	ssize_t len = 0, got;
-	long sum = 0;
+	long rows[CONNP_MAX_GROUPS], sum = 0;
+	unsigned int i, n = connp_rows(column, rows);
 
-	while ((got = pread(connp_groups_fd, text + len,
-			    sizeof(text) - 1 - len, len)) > 0)
-		len += got;
-	if (got < 0)
-		ksft_exit_fail_perror("reading /proc/net/tcp_connp");
-	text[len] = 0;
 	if (used)
 		*used = 0;
-	for (line = strtok_r(text, "\n", &lines); line;
-	     line = strtok_r(NULL, "\n", &lines), row++) {
-		if (!row)
-			continue;
-		word = strtok_r(line, " ", &words);
-		for (i = 0; word; i++, word = strtok_r(NULL, " ", &words)) {
-			if (row == 1 && !strcmp(word, column))
-				wanted = i;
-			if (row == 1 || i != wanted)
-				continue;
-			sum += atol(word);
-			if (used && atol(word))
-				++*used;
-		}
+	for (i = 0; i < n; i++) {
+		sum += rows[i];
+		if (used && rows[i])
+			++*used;
 	}
-	if (wanted < 0)
-		ksft_exit_fail_msg("/proc/net/tcp_connp has no column %s\n",
-				   column);
 	return sum;
 }
 
 static inline long connp_groups(const char *column)
 {
 	return connp_groups_used(column, NULL);
+}
+
+/* The connections in all groups; none in a kernel without. */
+static inline long connp_conns(void)
+{
+	return connp_groups_fd < 0 ? 0 : connp_groups("conns");
 }
 
 /* Skip the whole test on a kernel without groups. */
@@ -165,7 +179,7 @@ static inline bool connp_wait_conns(long expected)
 	long conns;
 
 	do {
-		conns = connp_groups("conns");
+		conns = connp_conns();
 		if (conns == expected)
 			return true;
 		usleep(10000);
@@ -173,6 +187,67 @@ static inline bool connp_wait_conns(long expected)
 	ksft_print_msg("%ld connections in groups, expected %ld\n", conns,
 		       expected);
 	return false;
+}
+
+/*
+ * To be called first. After @seconds the test counts as hung: the signal ends
+ * it, and that is a failure.
+ */
+static inline void connp_start(unsigned int tests, unsigned int seconds)
+{
+	ksft_print_header();
+	if (geteuid())
+		ksft_exit_skip("needs root, for a network namespace\n");
+	connp_groups_fd = open("/proc/net/tcp_connp", O_RDONLY | O_CLOEXEC);
+	/* Those that the test before has closed are no baseline for this. */
+	connp_wait_conns(0);
+	connp_new_netns();
+	ksft_set_plan(tests);
+	alarm(seconds);
+}
+
+/* Wait until nothing is queued on any group, as when all traffic has ended. */
+static inline bool connp_wait_drained(void)
+{
+	double start = connp_ms();
+	long left;
+
+	do {
+		/* In this order: queued is never behind what was drained. */
+		left = -connp_groups("drained");
+		left += connp_groups("queued");
+		if (!left && !connp_groups("bytes"))
+			return true;
+		usleep(10000);
+	} while (connp_ms() - start < 5000);
+	ksft_print_msg("%ld of %ld are still queued, %ld bytes\n", left,
+		       connp_groups("queued"), connp_groups("bytes"));
+	return false;
+}
+
+#define CONNP_TRACING	"/sys/kernel/tracing/"
+
+/* Begin to trace an event, or end it. */
+static inline void connp_trace(const char *event_enable, bool on)
+{
+	/* To open it so empties the buffer. */
+	if (on)
+		close(open(CONNP_TRACING "trace", O_WRONLY | O_TRUNC));
+	connp_write_file(event_enable, on ? "1" : "0");
+}
+
+/* True if the trace buffer has a line with @text. */
+static inline bool connp_traced(const char *text)
+{
+	FILE *f = fopen(CONNP_TRACING "trace", "r");
+	bool found = false;
+	char line[1024];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, text);
+	if (f)
+		fclose(f);
+	return found;
 }
 
 /* A counter of this namespace: @file and @prefix as in /proc/net/netstat. */
@@ -379,6 +454,26 @@ static inline void connp_recv(int fd, void *data, size_t len)
 static inline unsigned char connp_byte(unsigned int stream, size_t pos)
 {
 	return (pos * 2654435761u + (pos >> 12) + stream * 97) >> 7;
+}
+
+/* A byte both ways, @rounds times; each packet waits for the one before. */
+static inline bool connp_exchange(struct connp_pair *pair,
+				  unsigned int rounds)
+{
+	unsigned char byte, sent;
+	bool right = true;
+	unsigned int i;
+
+	for (i = 0; i < rounds; i++) {
+		sent = connp_byte(0, i);
+		connp_send(pair->client, &sent, 1);
+		connp_recv(pair->server, &byte, 1);
+		right &= byte == sent;
+		connp_send(pair->server, &byte, 1);
+		connp_recv(pair->client, &byte, 1);
+		right &= byte == sent;
+	}
+	return right;
 }
 
 static inline void connp_fill(unsigned int stream, size_t pos, void *buf,

@@ -101,8 +101,7 @@ static void read_proc(void)
 	read_whole("/proc/net/tcp");
 	read_whole("/proc/net/tcp6");
 	read_whole("/proc/net/sockstat");
-	if (connp_groups_fd >= 0)
-		connp_groups("conns");
+	connp_conns();
 }
 
 static void read_diag(void)
@@ -146,7 +145,7 @@ static void kill_all(void)
 
 static void test(const char *name, void (*disturb)(void), unsigned int times)
 {
-	long before = connp_groups_fd < 0 ? 0 : connp_groups("conns");
+	long before = connp_conns();
 	unsigned int i, wrong = 0, killed = 0;
 	double began = connp_ms();
 	size_t bytes = 0;
@@ -175,7 +174,7 @@ static void test(const char *name, void (*disturb)(void), unsigned int times)
 	ksft_test_result(!wrong, "%s: the data is right\n", name);
 	connp_watch_report(&watch, name);
 	connp_wait_sockets(0);
-	ksft_test_result(connp_groups_fd < 0 || connp_wait_conns(before),
+	ksft_test_result(connp_wait_conns(before),
 			 "%s: no connection is left\n", name);
 }
 

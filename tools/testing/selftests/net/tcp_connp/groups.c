@@ -3,14 +3,16 @@
  * Which sockets are in a group, and what /proc/net/tcp_connp says about it.
  */
 #include <sys/klog.h>
+#include <sys/utsname.h>
 
-#include "connp.h"
+#include "connp_threads.h"
 
 #define COLUMNS	"group conns acquisitions contended queued drained batches" \
-		" batch_max queue_max kicks wakeups suppressed drops bytes\n"
-#define MAX_GROUPS	1024
+		" batch_max queue_max kicks wakeups suppressed drops bytes" \
+		" sync polls_paid polls_unpaid busy_us\n"
 
 static unsigned int nr_groups;
+static bool has_threads;
 
 static unsigned int count_words(char *line)
 {
@@ -26,15 +28,25 @@ static unsigned int count_words(char *line)
 static void test_format(void)
 {
 	unsigned int columns, rows = 0, version = 0, wrong = 0;
-	char header[256], line[512], names[] = COLUMNS;
+	char header[256], line[512], names[] = COLUMNS, suffix[18], org[16];
 	FILE *f = fdopen(dup(connp_groups_fd), "r");
+	struct utsname name;
+	char *end;
 
 	if (!f || !fgets(header, sizeof(header), f) ||
 	    !fgets(line, sizeof(line), f))
 		ksft_exit_fail_perror("reading /proc/net/tcp_connp");
-	ksft_test_result(sscanf(header, "tcp_connp connp-l groups %u version %u",
-				&nr_groups, &version) == 2 && version == 1,
+	ksft_test_result(sscanf(header, "tcp_connp %15s groups %u version %u",
+				org, &nr_groups, &version) == 3 && version == 2,
 			 "first line: %s", header);
+	/* A distribution may call its kernel as it likes. */
+	uname(&name);
+	snprintf(suffix, sizeof(suffix), "-%s", org);
+	end = strstr(name.release, "-connp-");
+	ksft_test_result((!strcmp(org, "connp-l") || !strcmp(org, "connp-t")) &&
+			 (!end || !strcmp(end, suffix)),
+			 "the organisation is %s, the release %s\n", org,
+			 name.release);
 	ksft_test_result(!strcmp(line, COLUMNS), "second line: %s", line);
 	columns = count_words(names);
 	while (fgets(line, sizeof(line), f)) {
@@ -44,6 +56,18 @@ static void test_format(void)
 	fclose(f);
 	ksft_test_result(rows == nr_groups && !wrong,
 			 "a row for each group, with all columns\n");
+}
+
+/* Of the kernels of this repository. */
+static unsigned int default_groups(void)
+{
+	unsigned int n = 1;
+
+	if (!has_threads)
+		return 128;
+	while (n < sysconf(_SC_NPROCESSORS_ONLN))
+		n *= 2;
+	return n;
 }
 
 /* tcp_connp.groups= on the command line is what there is, or it is refused. */
@@ -61,14 +85,14 @@ static void test_parameter(void)
 	close(fd);
 	asked = strstr(cmdline, "tcp_connp.groups=");
 	if (!asked) {
-		ksft_test_result(nr_groups && !(nr_groups & (nr_groups - 1)),
-				 "the default, %u groups, is a power of two\n",
-				 nr_groups);
+		ksft_test_result(nr_groups == default_groups(),
+				 "%u groups, the default is %u\n", nr_groups,
+				 default_groups());
 		return;
 	}
 	asked = strtok(asked + strlen("tcp_connp.groups="), "\n ");
 	n = strtoul(asked, &end, 0);
-	if (!*end && n && n <= MAX_GROUPS && !(n & (n - 1))) {
+	if (!*end && n && n <= CONNP_MAX_GROUPS && !(n & (n - 1))) {
 		ksft_test_result(n == nr_groups, "groups=%s is honoured\n",
 				 asked);
 		return;
@@ -79,17 +103,33 @@ static void test_parameter(void)
 	log[len] = 0;
 	snprintf(expected, sizeof(expected), "using %u groups", nr_groups);
 	end = strstr(log, "tcp_connp: groups=");
-	ksft_test_result(end && strstr(end, expected),
+	ksft_test_result(nr_groups == default_groups() && end &&
+			 strstr(end, expected),
 			 "groups=%s is refused, the log names the fallback\n",
 			 asked);
+}
+
+/* Only a thread is woken, polls, and never finds its group's lock held. */
+static void test_thread_columns(long contended)
+{
+	long woken = connp_groups("wakeups") + connp_groups("suppressed");
+	long polls = connp_groups("polls_paid") + connp_groups("polls_unpaid");
+	long busy = connp_groups("busy_us");
+
+	if (has_threads)
+		ksft_test_result(woken && busy && !contended,
+				 "threads are woken, and work: %ld us\n", busy);
+	else
+		ksft_test_result(!woken && !polls && !busy,
+				 "without threads none is woken, nor works\n");
 }
 
 static void test_counters(void)
 {
 	long acquisitions = connp_groups("acquisitions");
 	long queued = connp_groups("queued");
+	long calls = connp_groups("sync");
 	struct connp_pair pair;
-	bool settled = false;
 	char byte = 1;
 	int i;
 
@@ -103,13 +143,11 @@ static void test_counters(void)
 			 "traffic acquires groups\n");
 	ksft_test_result(connp_groups("queued") - queued >= 100,
 			 "packets are queued on groups\n");
-	for (i = 0; i < 500 && !settled; i++) {
-		usleep(10000);
-		settled = connp_groups("queued") == connp_groups("drained") &&
-			  !connp_groups("bytes");
-	}
-	ksft_test_result(settled,
+	ksft_test_result(connp_groups("sync") - calls >= 3,
+			 "connect() and close() are calls\n");
+	ksft_test_result(connp_wait_drained(),
 			 "all that was queued is drained, and uncharged\n");
+	test_thread_columns(connp_groups("contended"));
 }
 
 static void test_established(enum connp_family family)
@@ -208,11 +246,12 @@ static void test_ulp(void)
 	connp_connect(CONNP_V4, &pair);
 	exchange(&pair);
 	if (setsockopt(pair.client, IPPROTO_TCP, TCP_ULP, "tls", 4)) {
-		connp_disconnect(&pair);
 		ksft_test_result_skip("TLS takes a socket out: %s\n",
 				      errno == ENOENT ?
 				      "the kernel lacks CONFIG_TLS" :
 				      strerror(errno));
+		connp_disconnect(&pair);
+		connp_wait_conns(before);
 		return;
 	}
 	left = connp_wait_conns(before + 1);
@@ -276,7 +315,8 @@ static void test_spread(void)
 int main(void)
 {
 	connp_need_groups();
-	connp_start(19, 60);
+	has_threads = connp_has_threads();
+	connp_start(22, 60);
 	test_format();
 	test_parameter();
 	test_counters();

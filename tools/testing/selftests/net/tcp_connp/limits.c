@@ -3,50 +3,33 @@
  * The queue of a group is bounded. With bounds that are far too tight packets
  * are dropped or left to a kick, and counted; TCP delivers all data anyway.
  */
-#include "connp.h"
+#include "connp_threads.h"
 
 #define CONNECTIONS	4
-#define TRACING		"/sys/kernel/tracing/"
-#define DROP_EVENT	TRACING "events/skb/kfree_skb/enable"
+#define DROP_EVENT	CONNP_TRACING "events/skb/kfree_skb/enable"
 #define REASON		"TCP_CONNP_QUEUE"
 
-static const char * const limit_names[] = {
-	"budget", "queue_packets", "queue_bytes",
+enum { BUDGET, QUEUE_PACKETS, QUEUE_BYTES, LIMITS };
+
+static struct connp_sysctl limits[LIMITS] = {
+	{ .name = "budget" }, { .name = "queue_packets" },
+	{ .name = "queue_bytes" },
 };
 
-/* Opened in the initial namespace: the limits are there only. */
-static int limit_fds[ARRAY_SIZE(limit_names)];
-static char saved[ARRAY_SIZE(limit_names)][16];
 static size_t transfer;
 
 static void set_limit(unsigned int limit, const char *value)
 {
-	if (pwrite(limit_fds[limit], value, strlen(value), 0) < 0)
-		ksft_exit_fail_perror(limit_names[limit]);
-}
-
-static void open_limits(void)
-{
-	char path[80];
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(limit_names); i++) {
-		snprintf(path, sizeof(path), "/proc/sys/net/ipv4/tcp_connp/%s",
-			 limit_names[i]);
-		limit_fds[i] = open(path, O_RDWR | O_CLOEXEC);
-		if (limit_fds[i] < 0)
-			ksft_exit_fail_perror(path);
-		if (read(limit_fds[i], saved[i], sizeof(saved[i]) - 1) <= 0)
-			ksft_exit_fail_perror(path);
-	}
+	if (!connp_sysctl_write(&limits[limit], value))
+		ksft_exit_fail_perror(limits[limit].name);
 }
 
 static void restore_limits(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(limit_names); i++)
-		set_limit(i, saved[i]);
+	for (i = 0; i < LIMITS; i++)
+		connp_sysctl_restore(&limits[i]);
 }
 
 static void *sender(void *argument)
@@ -91,25 +74,11 @@ static void test(unsigned int limit, const char *value, const char *column)
 
 	set_limit(limit, value);
 	right = transfer_all();
-	set_limit(limit, saved[limit]);
-	ksft_test_result(right, "%s=%s: all data arrives\n", limit_names[limit],
-			 value);
+	set_limit(limit, limits[limit].saved);
+	ksft_test_result(right, "%s=%s: all data arrives\n",
+			 limits[limit].name, value);
 	ksft_test_result(connp_groups(column) > before, "%s=%s: %s\n",
-			 limit_names[limit], value, column);
-}
-
-/* True if the trace buffer has a line with @text. */
-static bool traced(const char *text)
-{
-	FILE *f = fopen(TRACING "trace", "r");
-	bool found = false;
-	char line[1024];
-
-	while (f && !found && fgets(line, sizeof(line), f))
-		found = strstr(line, text);
-	if (f)
-		fclose(f);
-	return found;
+			 limits[limit].name, value, column);
 }
 
 static void test_drop_reason(void)
@@ -118,31 +87,33 @@ static void test_drop_reason(void)
 		ksft_test_result_skip("drop reason: no event skb:kfree_skb, is tracefs mounted?\n");
 		return;
 	}
-	connp_write_file(DROP_EVENT, "1");
-	set_limit(1, "1");
+	connp_trace(DROP_EVENT, true);
+	set_limit(QUEUE_PACKETS, "1");
 	transfer_all();
-	set_limit(1, saved[1]);
-	connp_write_file(DROP_EVENT, "0");
-	ksft_test_result(traced(REASON), "the drop reason is " REASON "\n");
+	set_limit(QUEUE_PACKETS, limits[QUEUE_PACKETS].saved);
+	connp_trace(DROP_EVENT, false);
+	ksft_test_result(connp_traced(REASON), "the drop reason is " REASON "\n");
 }
 
 int main(void)
 {
+	unsigned int i;
+
 	connp_need_groups();
-	open_limits();
-	atexit(restore_limits);
+	for (i = 0; i < LIMITS; i++)
+		connp_sysctl_open(&limits[i]);
+	connp_guard(restore_limits);
 	connp_start(9, 120);
 	/* Windows that allow for more than one of loopback's 64 KiB packets. */
 	connp_write_file("/proc/sys/net/ipv4/tcp_rmem", "4096 2097152 6291456");
 	connp_write_file("/proc/sys/net/ipv4/tcp_wmem", "4096 2097152 4194304");
 	transfer = connp_loops(1024) << 10;
-	test(0, "1", "kicks");
-	test(1, "1", "drops");
-	test(2, "65536", "drops");
+	test(BUDGET, "1", "kicks");
+	test(QUEUE_PACKETS, "1", "drops");
+	test(QUEUE_BYTES, "65536", "drops");
 	test_drop_reason();
 	ksft_test_result(transfer_all(), "with the limits restored\n");
-	usleep(100000);
-	ksft_test_result(connp_groups("queued") == connp_groups("drained"),
+	ksft_test_result(connp_wait_drained(),
 			 "all that was queued is drained\n");
 	ksft_finished();
 }

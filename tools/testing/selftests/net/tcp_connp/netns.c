@@ -3,23 +3,48 @@
  * Network namespaces with a table of established connections of their own, of
  * fewer buckets than there may be groups, that end with connections in every
  * state. Groups are global: none may keep a connection of a dead namespace.
+ *
+ * Then namespaces whose processes end all at once, with data to send, closed
+ * windows and timers running. On ConnP-T the threads of the groups don't run
+ * meanwhile, so packets, messages, timers and the close() of each process are
+ * on the queues when nobody uses the namespace any more. A device whose other
+ * end is in the namespace shows when it is gone.
  */
-#include <sys/wait.h>
-
-#include "connp.h"
+#include "connp_threads.h"
 
 #define CONNECTIONS	24
 #define CHILD_TABLE	"/proc/sys/net/ipv4/tcp_child_ehash_entries"
+#define PROCESSES	8
+#define DEVICE		"connp-dying"
+
+#define MESSAGE_EVENT	CONNP_TRACING "events/tcp_connp/tcp_connp_message/enable"
+
+/*
+ * How long threads are kept from running. The kernel sees to it that others
+ * get 50 ms a second of a CPU that a real-time task occupies.
+ */
+#define STARVE_MS	800
+
+static struct connp_sysctl cpus = { .name = "cpus" };
+static bool may_starve;
+static int last_cpu;
+
+static void set_buckets(unsigned int buckets)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", buckets);
+	connp_write_file(CHILD_TABLE, text);
+}
 
 /* In a process of its own, which leaves it to exit() to close things. */
 static void live(unsigned int buckets)
 {
 	struct connp_pair pairs[CONNECTIONS];
-	char text[16], byte = 'x';
 	unsigned int i;
+	char byte = 'x';
 
-	snprintf(text, sizeof(text), "%u", buckets);
-	connp_write_file(CHILD_TABLE, text);
+	set_buckets(buckets);
 	connp_new_netns();
 	for (i = 0; i < CONNECTIONS; i++) {
 		connp_connect(i % 2 ? CONNP_V4 : CONNP_V6, &pairs[i]);
@@ -34,37 +59,242 @@ static void live(unsigned int buckets)
 	exit(0);
 }
 
+static void test_live(unsigned int buckets, unsigned int rounds)
+{
+	unsigned int bad = 0;
+	pid_t child;
+	int status;
+
+	for (; rounds; rounds--) {
+		fflush(stdout);
+		child = fork();
+		if (!child)
+			live(buckets);
+		if (child < 0 || waitpid(child, &status, 0) != child || status)
+			bad++;
+	}
+	ksft_test_result(!bad, "namespaces with %u buckets come and go\n",
+			 buckets);
+}
+
+/* The child's end: when told to, leave it to _exit() to close things. */
+static void die(unsigned int number, int ready, int go)
+{
+	enum connp_family family = number % 2 ? CONNP_V4 : CONNP_V6;
+	static char much[65536];
+	struct connp_pair plain, packets, full;
+	char byte = 'x';
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	connp_connect(family, &plain);
+	connp_connect(family, &packets);
+	connp_connect(family, &full);
+	/* Out of its group, a client sends at once, to a server that is in. */
+	connp_set(packets.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	connp_set(packets.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	/* With a closed window, its client has a timer. */
+	while (send(full.client, much, sizeof(much), MSG_DONTWAIT) > 0)
+		;
+	/* So has this one, each second, each process at another time. */
+	usleep(number * 1000000 / PROCESSES);
+	connp_set(plain.server, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+	connp_set(plain.server, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+	connp_set(plain.server, SOL_SOCKET, SO_KEEPALIVE, 1);
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+		_exit(KSFT_FAIL);
+	send(packets.client, much, 1000, MSG_DONTWAIT);
+	send(plain.client, much, 1000, MSG_DONTWAIT);
+	_exit(0);
+}
+
+/* A namespace with all these processes in it, and one end of DEVICE. */
+static void start_dying(unsigned int buckets, pid_t *pids, int *go)
+{
+	int ours = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	int ready[2], pipe_go[2];
+	char command[128], byte;
+	unsigned int i;
+
+	if (ours < 0 || pipe(ready) || pipe(pipe_go))
+		ksft_exit_fail_perror("pipe");
+	set_buckets(buckets);
+	connp_new_netns();
+	fflush(stdout);
+	for (i = 0; i < PROCESSES; i++) {
+		pids[i] = fork();
+		if (pids[i] < 0)
+			ksft_exit_fail_perror("fork");
+		if (pids[i])
+			continue;
+		close(ours);
+		die(i, ready[1], pipe_go[0]);
+	}
+	if (setns(ours, CLONE_NEWNET))
+		ksft_exit_fail_perror("setns");
+	close(ours);
+	close(ready[1]);
+	close(pipe_go[0]);
+	for (i = 0; i < PROCESSES; i++)
+		if (read(ready[0], &byte, 1) != 1)
+			ksft_exit_fail_msg("a process has ended early\n");
+	close(ready[0]);
+	snprintf(command, sizeof(command),
+		 "ip link add " DEVICE " type veth peer name connp netns %d 2>/dev/null",
+		 pids[0]);
+	if (system(command))
+		ksft_print_msg("a veth device can't be made\n");
+	*go = pipe_go[1];
+}
+
+static void go_on(int go)
+{
+	static const char bytes[PROCESSES];
+
+	if (write(go, bytes, sizeof(bytes)) != sizeof(bytes))
+		ksft_exit_fail_perror("write");
+	close(go);
+}
+
+/*
+ * Have all of them end while no thread runs. Returns whether none did run, and
+ * each has a close() pending, a packet, data to send, and perhaps a timer.
+ */
+static bool starve(int go)
+{
+	long calls = connp_groups("sync"), drained, pending;
+	double began;
+	pid_t hog;
+
+	/* Now, because that may need all CPUs. */
+	if (!access(MESSAGE_EVENT, W_OK))
+		connp_trace(MESSAGE_EVENT, true);
+	hog = connp_hog_start(last_cpu);
+	began = connp_ms();
+	drained = connp_groups("drained");
+	go_on(go);
+	while (connp_ms() - began < STARVE_MS)
+		usleep(10000);
+	calls = connp_groups("sync") - calls;
+	drained = connp_groups("drained") - drained;
+	pending = connp_groups("queued") - connp_groups("drained");
+	connp_hog_stop(hog);
+	ksft_print_msg("%ld messages were queued, %ld of them calls; %ld were drained\n",
+		       pending, calls, drained);
+	return !drained && calls == PROCESSES && pending > 3 * PROCESSES;
+}
+
+static void test_kinds(bool starved)
+{
+	static const char * const kinds[] = {
+		"packet", "output", "call", "keepalive", "retrans",
+	};
+	unsigned int i, missing = 0;
+	char text[32];
+
+	if (!may_starve) {
+		ksft_test_result_skip("messages are queued: no thread can be starved\n");
+		return;
+	}
+	if (access(MESSAGE_EVENT, W_OK)) {
+		ksft_test_result(starved, "messages are queued\n");
+		return;
+	}
+	connp_trace(MESSAGE_EVENT, false);
+	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+		snprintf(text, sizeof(text), "kind=%s ", kinds[i]);
+		if (connp_traced(text))
+			continue;
+		ksft_print_msg("no message of kind %s\n", kinds[i]);
+		missing++;
+	}
+	ksft_test_result(starved && !missing,
+			 "messages of all kinds are queued\n");
+}
+
+static void test_dying(unsigned int buckets)
+{
+	long before = connp_conns();
+	pid_t pids[PROCESSES];
+	unsigned int i, bad = 0;
+	bool had_device, starved = false;
+	int go, status;
+
+	start_dying(buckets, pids, &go);
+	had_device = if_nametoindex(DEVICE);
+	if (may_starve)
+		starved = starve(go);
+	else
+		go_on(go);
+	for (i = 0; i < PROCESSES; i++)
+		if (waitpid(pids[i], &status, 0) != pids[i] || status)
+			bad++;
+	ksft_print_msg("%u processes of a namespace with %u buckets have ended\n",
+		       PROCESSES, buckets);
+	test_kinds(starved);
+	ksft_test_result(!bad && connp_wait_conns(before),
+			 "a dying namespace: no connection is left in a group\n");
+	ksft_test_result(connp_groups_fd < 0 || connp_wait_drained(),
+			 "a dying namespace: all that was queued is drained\n");
+	if (!had_device) {
+		ksft_test_result_skip("a dying namespace: needs ip and CONFIG_VETH\n");
+		return;
+	}
+	/* The test's alarm() bounds it. */
+	while (if_nametoindex(DEVICE))
+		usleep(10000);
+	ksft_test_result_pass("a dying namespace: it is gone\n");
+}
+
+static void restore(void)
+{
+	if (may_starve)
+		connp_sysctl_restore(&cpus);
+}
+
+/* All threads go to one CPU, where somebody else will be; not so the test. */
+static void prepare_starving(void)
+{
+	int first_cpu = 0;
+	cpu_set_t online;
+	char text[16];
+
+	connp_online(&online);
+	while (!CPU_ISSET(first_cpu, &online))
+		first_cpu++;
+	connp_stay_on(first_cpu);
+	snprintf(text, sizeof(text), "%d", last_cpu);
+	if (!connp_sysctl_write(&cpus, text))
+		ksft_exit_fail_perror("cpus");
+}
+
 int main(void)
 {
 	static const unsigned int sizes[] = { 1, 2, 16, 128, 1024, 4096 };
-	unsigned int i, j, rounds = connp_loops(16);
-	long before = 0;
-	int status, bad;
-	pid_t child;
+	/* The end of one namespace shows that of those before is complete. */
+	static const unsigned int dying[] = { 4096, 1, 16 };
+	unsigned int i, rounds = connp_loops(16);
+	cpu_set_t online;
+	long before;
 
-	connp_start(ARRAY_SIZE(sizes) + 1, 120);
 	if (access(CHILD_TABLE, W_OK))
 		ksft_exit_skip("no net.ipv4.tcp_child_ehash_entries\n");
-	if (connp_groups_fd >= 0)
-		before = connp_groups("conns");
-	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
-		bad = 0;
-		for (j = 0; j < rounds / 4 + 1; j++) {
-			fflush(stdout);
-			child = fork();
-			if (!child)
-				live(sizes[i]);
-			if (child < 0 || waitpid(child, &status, 0) != child ||
-			    status)
-				bad++;
-		}
-		ksft_test_result(!bad, "namespaces with %u buckets come and go\n",
-				 sizes[i]);
-	}
-	if (connp_groups_fd < 0)
-		ksft_test_result_skip("no connection is left in a group: no groups\n");
-	else
-		ksft_test_result(connp_wait_conns(before),
-				 "no connection is left in a group\n");
+	connp_online(&online);
+	for (i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &online))
+			last_cpu = i;
+	may_starve = connp_has_threads() && CPU_COUNT(&online) > 1;
+	if (may_starve)
+		connp_sysctl_open(&cpus);
+	connp_guard(restore);
+	connp_start(ARRAY_SIZE(sizes) + 1 + 4 * ARRAY_SIZE(dying), 120);
+	before = connp_conns();
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		test_live(sizes[i], rounds / 4 + 1);
+	ksft_test_result(connp_wait_conns(before),
+			 "no connection is left in a group\n");
+	if (may_starve)
+		prepare_starving();
+	for (i = 0; i < ARRAY_SIZE(dying); i++)
+		test_dying(dying[i]);
 	ksft_finished();
 }

@@ -4,6 +4,7 @@
  * system call enters its group; applications must not notice. One connection,
  * used by one thread, so all that happens is what the test brings about.
  */
+#include <linux/sockios.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -300,10 +301,22 @@ static void test_sendfile(void)
 	end();
 }
 
+/* Some has arrived, all that was sent is acknowledged, and yet there is more. */
+static bool window_is_closed(void)
+{
+	int arrived, unacknowledged, unsent;
+
+	if (ioctl(pair.server, FIONREAD, &arrived) ||
+	    ioctl(pair.client, SIOCOUTQ, &unacknowledged) ||
+	    ioctl(pair.client, SIOCOUTQNSD, &unsent))
+		ksft_exit_fail_perror("FIONREAD, SIOCOUTQ, SIOCOUTQNSD");
+	return arrived && unsent && unacknowledged == unsent;
+}
+
 /* A reader that empties a full buffer tells so, nobody has to ask. */
 static void test_window(void)
 {
-	unsigned int ticks, most = 0, i;
+	unsigned int ticks, most = 0, wait, i;
 	size_t sent, got;
 	char buf[32768] = "";
 	long adverts;
@@ -319,6 +332,9 @@ static void test_window(void)
 			if (n < 0)
 				break;
 		}
+		/* Sending is not done when send() is. */
+		for (wait = 0; wait < 100 && !window_is_closed(); wait++)
+			usleep(10000);
 		for (got = 0; got < sent; got += n) {
 			ticks = ticks_until_event(pair.server, POLLIN);
 			if (ticks > most)

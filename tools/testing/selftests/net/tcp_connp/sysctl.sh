@@ -1,74 +1,83 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# The bounds under net.ipv4.tcp_connp: what is in range is taken, what is not
-# is refused and changes nothing.
+# The sysctls under net.ipv4.tcp_connp: what is in range is taken, what is not
+# is refused and changes nothing. Those of threads are there if there are any.
 set -eu
+. "$(dirname "$0")/lib.sh"
 
 dir=/proc/sys/net/ipv4/tcp_connp
-count=0
-failed=0
-saved=$(mktemp)
 
-if ! [ -d "$dir" ]; then
-	echo "1..0 # SKIP this kernel has no connection groups"
-	exit 4
-fi
-if [ "$(id -u)" != 0 ]; then
-	echo "1..0 # SKIP needs root, to write sysctls"
-	exit 4
-fi
+[ -d $dir ] || skip_all "this kernel has no connection groups"
+[ "$(id -u)" = 0 ] || skip_all "needs root, to write sysctls"
+saved=$(mktemp -d)
 
 restore()
 {
-	while read -r name value; do
-		echo "$value" >"$dir/$name"
-	done <"$saved"
-	rm "$saved"
+	for file in "$saved"/*; do
+		cat "$file" >"$dir/${file##*/}"
+	done
+	rm -r "$saved"
 }
-
-for name in budget queue_packets queue_bytes; do
-	echo "$name $(cat "$dir/$name")" >>"$saved"
-done
 trap restore EXIT
 
-# result STATUS NAME
-result()
+for file in "$dir"/*; do
+	cat "$file" >"$saved/${file##*/}"
+done
+
+# takes NAME VALUE
+takes()
 {
-	count=$((count + 1))
-	if [ "$1" = 0 ]; then
-		echo "ok $count - $2"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $2"
-	fi
+	status=0
+	(echo "$2" >"$dir/$1") 2>/dev/null || status=1
+	[ "$(cat "$dir/$1")" = "$2" ] || status=1
+	result $status "$1 takes '$2'"
 }
 
-write()
+# refuses NAME VALUE...
+refuses()
 {
-	(echo "$2" >"$dir/$1") 2>/dev/null
+	name=$1
+	shift
+	for value; do
+		status=0
+		before=$(cat "$dir/$name")
+		! (echo "$value" >"$dir/$name") 2>/dev/null || status=1
+		[ "$(cat "$dir/$name")" = "$before" ] || status=1
+		result $status "$name refuses '$value', and is unchanged"
+	done
 }
 
 # check NAME MIN MAX
 check()
 {
-	for value in "$2" "$3"; do
-		status=0
-		write "$1" "$value" || status=1
-		[ "$(cat "$dir/$1")" = "$value" ] || status=1
-		result $status "$1 takes $value"
-	done
-	for value in $(($2 - 1)) $(($3 + 1)) -1 4294967296 many ''; do
-		status=0
-		write "$1" "$value" && status=1
-		[ "$(cat "$dir/$1")" = "$3" ] || status=1
-		result $status "$1 refuses '$value', and is unchanged"
-	done
+	takes "$1" "$2"
+	takes "$1" "$3"
+	refuses "$1" $(($2 - 1)) $(($3 + 1)) -100 4294967296 many ''
 }
 
 echo "TAP version 13"
-echo "1..24"
 check budget 1 1024
 check queue_packets 1 1048576
 check queue_bytes 65536 1073741824
+read -r _ org _ </proc/net/tcp_connp
+case $org in
+connp-t)
+	check nice -20 19
+	check poll_us 0 10000
+	online=$(cat /sys/devices/system/cpu/online)
+	takes cpus "${online##*[-,]}"
+	takes cpus "$online"
+	# No list, none online, and one that begins well.
+	refuses cpus many '' -1 1-0 4294967296 8191 "$online,many"
+	;;
+*)
+	for name in cpus nice poll_us; do
+		status=0
+		[ ! -e $dir/$name ] || status=1
+		result $status "$name is for threads, and absent"
+	done
+	;;
+esac
+echo "1..$count"
 [ "$failed" = 0 ]
