@@ -422,4 +422,78 @@ static inline void connp_throttle(void)
 					 connp_knobs[i].saved);
 }
 
+/*
+ * A group that a test can hold: its thread, which starves on a CPU of its own,
+ * takes nothing off the queue meanwhile. The test runs on another CPU.
+ */
+static struct connp_sysctl connp_hold_sysctls[] = {
+	{ .name = "cpus" }, { .name = "nice" },
+};
+
+static int connp_hold_cpu, connp_free_cpu;
+static unsigned int connp_held_group;
+
+/* To be called before connp_guard(), whose function then calls the last. */
+static inline void connp_hold_open(void)
+{
+	cpu_set_t online;
+	unsigned int i;
+
+	connp_online(&online);
+	connp_free_cpu = 0;
+	while (!CPU_ISSET(connp_free_cpu, &online))
+		connp_free_cpu++;
+	connp_hold_cpu = CPU_SETSIZE - 1;
+	while (!CPU_ISSET(connp_hold_cpu, &online))
+		connp_hold_cpu--;
+	if (connp_hold_cpu == connp_free_cpu)
+		ksft_exit_skip("needs two CPUs\n");
+	for (i = 0; i < ARRAY_SIZE(connp_hold_sysctls); i++)
+		connp_sysctl_open(&connp_hold_sysctls[i]);
+	connp_unthrottle(connp_hold_cpu);
+}
+
+/* To be called after connp_start(). */
+static inline void connp_hold_choose(void)
+{
+	char text[16];
+	unsigned int i;
+
+	connp_stay_on(connp_free_cpu);
+	connp_find_threads();
+	snprintf(text, sizeof(text), "%d", connp_hold_cpu);
+	if (connp_nr_tids == 1 &&
+	    !connp_sysctl_write(&connp_hold_sysctls[0], text))
+		ksft_exit_fail_perror("cpus");
+	for (i = 0; i < connp_nr_tids; i++)
+		if (connp_allowed(connp_tids[i]) == connp_hold_cpu)
+			connp_held_group = i;
+	if (connp_allowed(connp_tids[connp_held_group]) != connp_hold_cpu)
+		ksft_exit_skip("no group has its thread on CPU %d\n",
+			       connp_hold_cpu);
+}
+
+/* From here on nothing is taken off the queue of the group. */
+static inline void connp_hold(void)
+{
+	connp_set_fifo(connp_tids[connp_held_group], CONNP_LOW_PRIORITY);
+	connp_hog_start(connp_hold_cpu);
+}
+
+static inline void connp_release(void)
+{
+	connp_hog_stop(connp_hog);
+	/* That of "nice" makes the thread an ordinary one again. */
+	connp_sysctl_restore(&connp_hold_sysctls[1]);
+}
+
+static inline void connp_hold_restore(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(connp_hold_sysctls); i++)
+		connp_sysctl_restore(&connp_hold_sysctls[i]);
+	connp_throttle();
+}
+
 #endif /* CONNP_THREADS_H */

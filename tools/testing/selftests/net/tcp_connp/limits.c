@@ -3,9 +3,13 @@
  * The queue of a group is bounded. With bounds that are far too tight packets
  * are dropped or left to a kick, and counted; TCP delivers all data anyway.
  */
+#include "connp_peer.h"
 #include "connp_threads.h"
 
 #define CONNECTIONS	4
+/* More than a budget of 1, or a queue of 65536 bytes, takes. */
+#define PILE		80
+#define PILE_BYTES	1000
 #define DROP_EVENT	CONNP_TRACING "events/skb/kfree_skb/enable"
 #define REASON		"TCP_CONNP_QUEUE"
 
@@ -17,6 +21,7 @@ static struct connp_sysctl limits[LIMITS] = {
 };
 
 static size_t transfer;
+static bool threads;
 
 static void set_limit(unsigned int limit, const char *value)
 {
@@ -30,6 +35,8 @@ static void restore_limits(void)
 
 	for (i = 0; i < LIMITS; i++)
 		connp_sysctl_restore(&limits[i]);
+	if (threads)
+		connp_hold_restore();
 }
 
 static void *sender(void *argument)
@@ -66,12 +73,35 @@ static bool transfer_all(void)
 	return right;
 }
 
+/*
+ * Under a limit, have more packets wait than it allows for. A thread that is
+ * quick never lets that happen, so it is held; without threads only a transfer
+ * can bring it about.
+ */
+static void pile_up(unsigned int limit, const char *value)
+{
+	static const char data[PILE_BYTES];
+	struct connp_peer peer;
+	unsigned int i;
+
+	connp_peer_connect_in(&peer, connp_held_group);
+	set_limit(limit, value);
+	connp_hold();
+	for (i = 0; i < PILE; i++)
+		connp_arrive(&peer, TH_ACK, data, sizeof(data));
+	connp_release();
+	connp_wait_drained();
+	connp_peer_reset(&peer);
+}
+
 /* Transfer under a limit that makes @column count. */
 static void test(unsigned int limit, const char *value, const char *column)
 {
 	long before = connp_groups(column);
 	bool right;
 
+	if (threads)
+		pile_up(limit, value);
 	set_limit(limit, value);
 	right = transfer_all();
 	set_limit(limit, limits[limit].saved);
@@ -88,6 +118,8 @@ static void test_drop_reason(void)
 		return;
 	}
 	connp_trace(DROP_EVENT, true);
+	if (threads)
+		pile_up(QUEUE_PACKETS, "1");
 	set_limit(QUEUE_PACKETS, "1");
 	transfer_all();
 	set_limit(QUEUE_PACKETS, limits[QUEUE_PACKETS].saved);
@@ -102,8 +134,15 @@ int main(void)
 	connp_need_groups();
 	for (i = 0; i < LIMITS; i++)
 		connp_sysctl_open(&limits[i]);
+	threads = connp_has_threads();
+	if (threads)
+		connp_hold_open();
 	connp_guard(restore_limits);
 	connp_start(9, 120);
+	if (threads) {
+		connp_hold_choose();
+		connp_peer_start(10);
+	}
 	/* Windows that allow for more than one of loopback's 64 KiB packets. */
 	connp_write_file("/proc/sys/net/ipv4/tcp_rmem", "4096 2097152 6291456");
 	connp_write_file("/proc/sys/net/ipv4/tcp_wmem", "4096 2097152 4194304");
