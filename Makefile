@@ -5,10 +5,12 @@
 
 export ORG ?=
 export DEBUG ?=
+export VARIANT ?=
 BUILD ?= $(CURDIR)/build
 export BUILD
 
 ORGANISATIONS := $(shell sed '/^\#/d; s/ .*//' configs/organisations)
+VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
@@ -31,7 +33,8 @@ help:
 	@echo '    KERNEL_SRC=...   a Linux 6.12 tarball or tree instead of the Debian package'
 	@echo 'make refresh         write the commits of build/linux back to patches/'
 	@echo 'make kernel ORG=...  build one kernel: $(ORGANISATIONS)'
-	@echo '    DEBUG=1          with lockdep, KASAN and their like'
+	@echo '    VARIANT=debug    with lockdep, KASAN and their like; full: with what all'
+	@echo '                     tests need; kcsan: with KCSAN'
 	@echo 'make kernels         all of them'
 	@echo 'make tools           build the benchmark'
 	@echo 'make check-identity  MsgP objects against the unpatched tree'
@@ -51,7 +54,7 @@ kernel: prepare
 	@scripts/kernel.sh
 
 kernels: prepare
-	@for org in $(ORGS); do ORG=$$org DEBUG= scripts/kernel.sh || exit; done
+	@for org in $(ORGS); do ORG=$$org DEBUG= VARIANT= scripts/kernel.sh || exit; done
 
 tools: packages
 	@$(MAKE) -s -C tools/net/ptcpbench O=$(BUILD)/tools
@@ -70,14 +73,15 @@ test: packages prepare
 
 check-style: prepare
 	@for org in connp-l connp-t; do \
-		ORG=$$org DEBUG= scripts/kernel.sh || exit; done
+		ORG=$$org DEBUG= VARIANT= scripts/kernel.sh || exit; done
 	@scripts/check-style.sh
 
 check-identity: prepare
-	@ORG=msgp DEBUG= scripts/kernel.sh
+	@ORG=msgp DEBUG= VARIANT= scripts/kernel.sh
 	@scripts/check-identity.sh
 
 # build/linux may hold work that is nowhere else.
 clean:
-	rm -rf $(foreach org,$(ORGANISATIONS),$(BUILD)/$(org) $(BUILD)/$(org)-debug) \
+	rm -rf $(foreach org,$(ORGANISATIONS),$(BUILD)/$(org) \
+			$(addprefix $(BUILD)/$(org)-,$(VARIANTS))) \
 		$(BUILD)/tools $(BUILD)/identity $(BUILD)/style

@@ -23,7 +23,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rig import ORGS, RigError, program
+from rig import ORGS, VARIANTS, RigError, program
 from rig.guest import Guest, Setup
 
 RIG_FAILED = 99
@@ -32,7 +32,7 @@ RIG_FAILED = 99
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--org", required=True, choices=ORGS)
-    parser.add_argument("--debug", action="store_true", help="boot the debug kernel (DEBUG=1)")
+    parser.add_argument("--variant", default="", choices=VARIANTS, help="boot this kernel of ORG (VARIANT=)")
     parser.add_argument("--append", default="", help="words to add to the kernel's command line")
     parser.add_argument("--nics", type=int, default=0, help="network interfaces (0 to 6; more than 0 needs root)")
     parser.add_argument("--cpus", type=int, default=0, help="virtual CPUs (default: the host's cores)")
@@ -60,7 +60,7 @@ def copies(arguments: argparse.Namespace) -> list[tuple[Path, str]]:
 
 def main() -> int:
     arguments = parse()
-    setup = Setup(arguments.org, arguments.debug, arguments.nics, arguments.cpus, arguments.memory, arguments.mtu,
+    setup = Setup(arguments.org, arguments.variant, arguments.nics, arguments.cpus, arguments.memory, arguments.mtu,
                   arguments.tso, arguments.append, copies(arguments), arguments.timeout)
     script = list(arguments.script)
     if Path(script[0]).is_file():

@@ -3,29 +3,29 @@
 #
 # kernel.sh - configure and build one organisation's kernel out of tree.
 #
-#   ORG=msgp [DEBUG=1] [JOBS=n] scripts/kernel.sh
+#   ORG=msgp [VARIANT=debug] [JOBS=n] scripts/kernel.sh
 #
-# Merges configs/base.config, ORG.config and (DEBUG=1) debug.config and
-# debug-connp.config over allnoconfig, fails if a requested line did not
-# survive, and builds build/ORG (with DEBUG=1 build/ORG-debug); the whole log
-# is kept beside it as ORG.log.
+# Merges configs/base.config, ORG.config and with a VARIANT those that
+# configs/variants says over allnoconfig, fails if a requested line did not
+# survive, and builds build/ORG (build/ORG-VARIANT); the whole log is kept beside
+# it as ORG.log.
 # Needs build/linux (prepare.sh).  Uses ccache where it is installed: kernels
 # that differ only in our options share most of their objects.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 org=${ORG:?is not set; use one of: $ORGANISATIONS}
-debug=${DEBUG:-}
 unset DEBUG # the Makefiles below tools/ have one, too
-out=$(org_builddir "$org" "$debug")
+out=$(org_builddir "$org" "$VARIANT")
 log=$out.log
 jobs=${JOBS:-$(nproc)}
 
 fragments="base.config $org.config"
-[ "$debug" != 1 ] || fragments="$fragments debug.config"
+[ -z "$VARIANT" ] || fragments="$fragments $(sed -n "s/^$VARIANT //p" \
+					     "$TOP/configs/variants")"
 # Only with groups are there tests of groups to build in.
-case $org$debug in
-connp-*1) fragments="$fragments debug-connp.config" ;;
+case $org-$VARIANT in
+connp-*-debug) fragments="$fragments debug-connp.config" ;;
 esac
 
 cc=gcc

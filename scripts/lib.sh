@@ -33,18 +33,23 @@ die()
 	exit 1
 }
 
-# org_builddir ORG [DEBUG]: the O= directory of one organisation's kernel.
+# Kernels beside the one that is measured.  DEBUG=1 is short for VARIANT=debug.
+VARIANTS=$(sed '/^#/d; s/ .*//' "$TOP/configs/variants" | paste -s -d ' ')
+VARIANT=${VARIANT:-${DEBUG:+debug}}
+case " $VARIANTS " in
+*" ${VARIANT:-debug} "*) ;;
+*) echo "VARIANT=$VARIANT is none; leave it out, or use one of: $VARIANTS" >&2
+   exit 1 ;;
+esac
+
+# org_builddir ORG [VARIANT]: the O= directory of one organisation's kernel.
 org_builddir()
 {
 	case " $ORGANISATIONS " in
 	*" $1 "*) ;;
 	*) die "ORG=$1 is not an organisation; use one of: $ORGANISATIONS" ;;
 	esac
-	if [ "${2:-}" = 1 ]; then
-		printf '%s\n' "$BUILD/$1-debug"
-	else
-		printf '%s\n' "$BUILD/$1"
-	fi
+	printf '%s\n' "$BUILD/$1${2:+-$2}"
 }
 
 # One date for the base commit and the kernels' build stamp, so that the same

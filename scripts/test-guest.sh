@@ -4,19 +4,19 @@
 # test-guest.sh ORG - boot one kernel, and run the selftests and the verifying
 # benchmark in it; TAP on stdout, one numbering for all of it.
 #
-#   [DEBUG=1] [TESTS="fin userfault taps"] scripts/test-guest.sh ORG
+#   [VARIANT=debug] [TESTS="fin userfault taps"] scripts/test-guest.sh ORG
 #
-# The kernel has to be built. With DEBUG=1 it is the one with lockdep, KASAN and
-# their like. ConnP-L is booted with its default number of groups, where
+# The kernel has to be built; with VARIANT=debug it is the one with lockdep,
+# KASAN and their like. ConnP-L is booted with its default number of groups, where
 # connections meet rarely, and with one, where they all do; ConnP-T also with
-# more threads than CPUs, and with DEBUG=1 not with one. A kernel that oopses,
+# more threads than CPUs, and in debug kernels not with one. A kernel that oopses,
 # warns or stalls fails the run whatever the tests say: guest-run.py notices.
 # Needs root, for the taps.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-org=${1:?"usage: [DEBUG=1] $0 ORG"}
-org_builddir "$org" "${DEBUG:-}" >/dev/null
+org=${1:?"usage: [VARIANT=debug] $0 ORG"}
+org_builddir "$org" "$VARIANT" >/dev/null
 nics=6
 selftests=$TOP/tools/testing/selftests/net/tcp_connp
 work=$(mktemp -d)
@@ -34,7 +34,7 @@ boot()
 	shift 2
 	say "$boot: $*"
 	tests=$*
-	set -- --org "$org" ${DEBUG:+--debug} --append "$append" --timeout 900
+	set -- --org "$org" ${VARIANT:+--variant "$VARIANT"} --append "$append" --timeout 900
 	case " $tests " in
 	*" taps "*)
 		set -- "$@" --nics $nics \
@@ -55,7 +55,7 @@ boot()
 		"$work/status" | tee -a "$work/tap"
 }
 
-name=$org${DEBUG:+ debug}
+name=$org${VARIANT:+ $VARIANT}
 printf 'TAP version 13\n'
 boot "$name" "" "$all"
 case $org in
@@ -64,12 +64,12 @@ connp-t) counts='1 8' ;;
 *)	counts= ;;
 esac
 # The debug kernels are slow.
-[ -z "${DEBUG:-}" ] || counts=${counts#1 }
+[ "$VARIANT" != debug ] || counts=${counts#1 }
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$all"
 done
 # No power of two: an error in the log, and the default.
-[ -z "$counts" ] || [ -n "${DEBUG:-}" ] ||
+[ -z "$counts" ] || [ "$VARIANT" = debug ] ||
 	boot "$name groups=100" "tcp_connp.groups=100" groups
 printf '1..%d\n' "$(cat "$work/count")"
 ! grep -q '^not ok' "$work/tap"

@@ -12,6 +12,9 @@
 set -eu
 . "$(dirname "$0")/lib.sh"
 
+# Each stage says which kernels it wants.
+unset DEBUG VARIANT
+
 stages="squeue ptcpbench kernels style identity rig $ORGANISATIONS debug"
 logs=$BUILD/test
 passed=0
@@ -34,9 +37,9 @@ debug()
 {
 	status=0
 	for org in connp-l connp-t; do
-		if ORG=$org DEBUG=1 "$TOP/scripts/kernel.sh"; then
+		if ORG=$org VARIANT=debug "$TOP/scripts/kernel.sh"; then
 			echo "ok - debug kernel $org builds"
-			DEBUG=1 "$TOP/scripts/test-guest.sh" "$org" || status=1
+			VARIANT=debug "$TOP/scripts/test-guest.sh" "$org" || status=1
 		else
 			echo "not ok - debug kernel $org builds"
 		fi

@@ -3,13 +3,12 @@
 """make vm ORG=connp-l: a shell in the guest that everything else here measures
 and tests, with the same kernel, programs, NICs and clients' namespace.
 
-Reads ORG, DEBUG, NICS, CPUS, TSO, MTU and GROUPS (of connp-l) or TGROUPS (of
+Reads ORG, VARIANT, NICS, CPUS, TSO, MTU and GROUPS (of connp-l) or TGROUPS (of
 connp-t) from the environment.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import termios
 
@@ -21,7 +20,7 @@ def main() -> int:
     if not sys.stdin.isatty():
         raise RigError("a shell needs a terminal on stdin; to run a script in the guest use scripts/guest-run.py")
     org = options.org()
-    setup = Setup(org, debug=os.environ.get("DEBUG") == "1", nics=options.nics(),
+    setup = Setup(org, options.variant(), nics=options.nics(),
                   cpus=options.cpus(machine.cores()), mtu=options.mtu(), tso=options.tso(),
                   append="loglevel=4", groups=options.groups(org))
     saved = termios.tcgetattr(sys.stdin)

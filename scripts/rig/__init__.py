@@ -24,13 +24,15 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD") or TOP / "build").resolve()
 
 
-def _read_organisations() -> dict[str, str]:
-    lines = (TOP / "configs/organisations").read_text().splitlines()
+def _read_list(name: str) -> dict[str, str]:
+    lines = (TOP / "configs" / name).read_text().splitlines()
     return dict(line.split(maxsplit=1) for line in lines if not line.startswith("#"))
 
 
 # By name, what tables call them.
-ORGS = _read_organisations()
+ORGS = _read_list("organisations")
+# By name, of what their configuration consists.
+VARIANTS = _read_list("variants")
 
 
 class RigError(Exception):

@@ -55,7 +55,7 @@ class Setup:
     """What to boot, and on what machine."""
 
     org: str
-    debug: bool = False
+    variant: str = ""  # "": the kernel that is measured
     nics: int = 0
     cpus: int = 0  # 0: as many as the host has cores
     memory_mb: int = 0  # 0: enough for the kernel and a few hundred connections
@@ -73,12 +73,12 @@ class Setup:
             raise RigError(f"ORG={self.org} is not an organisation; use one of: {' '.join(ORGS)}")
         # A UP kernel runs one CPU whatever the machine has.
         self.cpus = 1 if self.org == "up" else self.cpus or machine.cores()
-        self.memory_mb = self.memory_mb or (4096 if self.debug else 2048)
-        self.boot_timeout = self.boot_timeout or (DEBUG_BOOT_SECONDS if self.debug else BOOT_SECONDS)
+        self.memory_mb = self.memory_mb or (4096 if self.variant else 2048)
+        self.boot_timeout = self.boot_timeout or (DEBUG_BOOT_SECONDS if self.variant else BOOT_SECONDS)
 
     @property
     def builddir(self) -> Path:
-        return BUILD / (self.org + ("-debug" if self.debug else ""))
+        return BUILD / (self.org + (f"-{self.variant}" if self.variant else ""))
 
     @property
     def kernel(self) -> Path:
@@ -89,8 +89,8 @@ class Guest:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         if not setup.kernel.exists():
-            debug = " DEBUG=1" if setup.debug else ""
-            raise RigError(f"no kernel at {setup.kernel}; build it with: make kernel ORG={setup.org}{debug}")
+            variant = f" VARIANT={setup.variant}" if setup.variant else ""
+            raise RigError(f"no kernel at {setup.kernel}; build it with: make kernel ORG={setup.org}{variant}")
         if setup.memory_mb > machine.memory_mb():
             raise RigError(f"the guest needs {setup.memory_mb} MiB, this machine has {machine.memory_mb()} MiB free")
         self.accel = setup.accel or accelerator(setup)
@@ -317,7 +317,7 @@ class Guest:
         self._stop()
         self._forward_output()
         shown = decode(self._console.trace(), self.setup.builddir) or self._console.tail(15)
-        name = f"{self.setup.org}{' (debug)' if self.setup.debug else ''}"
+        name = f"{self.setup.org}{f' ({self.setup.variant})' if self.setup.variant else ''}"
         self.keep()
         raise GuestFailure("\n".join([f"{name}: {reason}", *(f"    {line}" for line in shown)]))
 
@@ -345,7 +345,7 @@ def accelerator(setup: Setup) -> str:
     print("== /dev/kvm exists: trying whether it boots a guest", file=sys.stderr, flush=True)
     # TCG's turn tells a KVM that does not work from a kernel that does not.
     for accel in ("kvm", "tcg"):
-        if _boots(Setup(setup.org, setup.debug, accel=accel, boot_timeout=PROBE_SECONDS)):
+        if _boots(Setup(setup.org, setup.variant, accel=accel, boot_timeout=PROBE_SECONDS)):
             machine.remember_accelerator(accel)
             print(f"== using {accel.upper()}", file=sys.stderr, flush=True)
             return accel

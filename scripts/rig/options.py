@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from . import ORGS, RigError
+from . import ORGS, VARIANTS, RigError
 from .clients import MAX_NICS
 
 MAX_CONNS = 16384
@@ -75,6 +75,13 @@ def _groups(name: str, default: int) -> int:
     if count & (count - 1):
         raise RigError(f"{name}={count}: expected a power of two")
     return count
+
+
+def variant() -> str:
+    text = os.environ.get("VARIANT") or ("debug" if os.environ.get("DEBUG") else "")
+    if text and text not in VARIANTS:
+        raise RigError(f"VARIANT={text} is none; leave it out, or use one of: {' '.join(VARIANTS)}")
+    return text
 
 
 def orgs() -> list[str]:
