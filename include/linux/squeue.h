@@ -166,6 +166,7 @@ void squeue_enter(struct squeue *sq) __acquires(&sq->lock);
 void squeue_flush(struct squeue *sq) __must_hold(&sq->lock);
 void squeue_leave(struct squeue *sq) __releases(&sq->lock);
 void squeue_turn(struct squeue *sq);
+bool squeue_may_poll(const struct squeue *sq, u64 start);
 
 /**
  * squeue_len - how many nodes are queued and not yet processed

@@ -59,14 +59,6 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 	sq->limits = limits;
 }
 
-static void squeue_add(struct squeue *sq, struct llist_node *node)
-{
-	/* Counted before it can be drained, so that squeue_len() >= 0. */
-	atomic_long_inc(&sq->queued);
-	/* A full barrier; matches those in squeue_leave() and squeue_idle(). */
-	llist_add(node, &sq->incoming);
-}
-
 /**
  * squeue_post - add one piece of work that must not be refused
  * @sq: the squeue
@@ -80,7 +72,10 @@ static void squeue_add(struct squeue *sq, struct llist_node *node)
  */
 void squeue_post(struct squeue *sq, struct llist_node *node)
 {
-	squeue_add(sq, node);
+	/* Counted before it can be drained, so that squeue_len() >= 0. */
+	atomic_long_inc(&sq->queued);
+	/* A full barrier; matches those in squeue_leave() and squeue_idle(). */
+	llist_add(node, &sq->incoming);
 }
 EXPORT_SYMBOL_GPL(squeue_post);
 
@@ -107,7 +102,7 @@ bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
 		return false;
 	}
 	atomic_long_add(bytes, &sq->bytes);
-	squeue_add(sq, node);
+	squeue_post(sq, node);
 	return true;
 }
 EXPORT_SYMBOL_GPL(squeue_enqueue);
@@ -285,7 +280,7 @@ void squeue_leave(struct squeue *sq)
 		}
 		/*
 		 * The unlock before the look: matches the full barrier that
-		 * llist_add() is in squeue_enqueue().
+		 * llist_add() is in squeue_post().
 		 */
 		smp_mb();
 		if (llist_empty(&sq->incoming))
@@ -304,26 +299,38 @@ static bool squeue_has_work(const struct squeue *sq)
 	return sq->pending || !llist_empty(&sq->incoming);
 }
 
-/*
- * Look for work for a bounded time, because the next is often near and a
- * wake-up dear; not while another task wants the CPU, even if it would have to
- * wait for its turn, because that may be the one to bring work.
+/**
+ * squeue_may_poll - may this task look on, in place of going to sleep?
+ * @sq: the squeue
+ * @start: local_clock() when it began
+ *
+ * For a bounded time, because what it waits for is often near and a wake-up
+ * dear; not while another task wants the CPU, even if it would have to wait for
+ * its turn, because that may be the one to bring it.
+ *
+ * Context: process.
+ * Return: true if so.
  */
-static bool squeue_poll(struct squeue *sq)
+bool squeue_may_poll(const struct squeue *sq, u64 start)
 {
 	u64 poll_ns = (u64)READ_ONCE(sq->limits->poll_us) * NSEC_PER_USEC;
-	u64 start;
 
-	if (!poll_ns)
+	return single_task_running() && !need_resched() &&
+	       local_clock() - start < poll_ns;
+}
+
+/* Look for work; returns true if there is some. */
+static bool squeue_poll(struct squeue *sq)
+{
+	u64 start = local_clock();
+
+	if (!READ_ONCE(sq->limits->poll_us))
 		return false;
-	start = local_clock();
-	while (single_task_running() && !need_resched()) {
+	while (squeue_may_poll(sq, start)) {
 		if (squeue_has_work(sq)) {
 			sq->polls_paid++;
 			return true;
 		}
-		if (local_clock() - start >= poll_ns)
-			break;
 		cpu_relax();
 	}
 	sq->polls_unpaid++;
@@ -344,7 +351,7 @@ static void squeue_idle(struct squeue *sq)
 	WRITE_ONCE(sq->asleep, true);
 	/*
 	 * The flag before the look: matches the full barrier that llist_add()
-	 * is in squeue_add().
+	 * is in squeue_post().
 	 */
 	smp_mb();
 	if (!squeue_has_work(sq))

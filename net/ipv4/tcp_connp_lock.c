@@ -91,21 +91,6 @@ void tcp_connp_answer(struct tcp_connp_call *call)
 }
 
 /**
- * tcp_connp_flush_group - drain all that is queued now
- * @g: the group
- *
- * Context: process, no locks of the network stack held.
- */
-void tcp_connp_flush_group(struct tcp_connp_group *g)
-{
-	local_bh_disable();
-	squeue_enter(&g->sq);
-	squeue_flush(&g->sq);
-	squeue_leave(&g->sq);
-	local_bh_enable();
-}
-
-/**
  * tcp_connp_settle - a connection is about to leave its group
  * @g: the group
  *

@@ -180,14 +180,30 @@ static void tcp_connp_catch_up(struct sock *sk)
 void tcp_connp_execute(struct tcp_connp_call *call)
 {
 	struct sock *sk = call->sk;
-	gfp_t gfp = sk->sk_allocation;
+	gfp_t gfp;
 
+	if (!sk)
+		return;
+	gfp = sk->sk_allocation;
 	sk->sk_allocation = GFP_ATOMIC;
 	if (tcp_connp_owner_has_work(sk))
 		tcp_connp_catch_up(sk);
 	call->ret = call->fn(sk, call->arg);
 	sk->sk_allocation = gfp;
 	tcp_connp_release_cb(sk);
+}
+
+/**
+ * tcp_connp_flush_group - wait until all that is queued now is done
+ * @g: the group
+ *
+ * Context: process, where tcp_connp_do_call() may be called.
+ */
+void tcp_connp_flush_group(struct tcp_connp_group *g)
+{
+	struct tcp_connp_call call = { .sk = NULL };
+
+	tcp_connp_do_call(g, &call);
 }
 
 /**

@@ -44,6 +44,7 @@ bool tcp_connp_queue_output(struct sock *sk, struct squeue *sq);
 struct sock *tcp_connp_msg_sock(struct tcp_connp_msg *msg);
 void tcp_connp_run_timer(struct sock *sk, enum tcp_connp_kind kind);
 void tcp_connp_execute(struct tcp_connp_call *call);
+void tcp_connp_flush_group(struct tcp_connp_group *g);
 
 /* net/ipv4/tcp_connp_output.c */
 void tcp_connp_wake(struct sock *sk);
@@ -54,7 +55,6 @@ extern const char * const tcp_connp_org;
 void tcp_connp_init_group(struct tcp_connp_group *g);
 void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call);
 void tcp_connp_answer(struct tcp_connp_call *call);
-void tcp_connp_flush_group(struct tcp_connp_group *g);
 void tcp_connp_settle(struct tcp_connp_group *g);
 
 #endif /* _TCP_CONNP_PRIV_H */

@@ -56,6 +56,8 @@ static DEFINE_MUTEX(tcp_connp_cpus_mutex);
 static struct cpumask tcp_connp_cpus;
 static int tcp_connp_nice = -15;
 
+#define TCP_CONNP_NO_CPU	(-1)
+
 /*
  * As batch work: it doesn't preempt the process that wakes it, which may have
  * more for it soon, but once it runs it is preferred to those it works for.
@@ -96,41 +98,43 @@ static int tcp_connp_thread(void *data)
 	return 0;
 }
 
-/* The CPU for the thread of group @i, of those in @avail. */
-static unsigned int tcp_connp_cpu(unsigned int i, const struct cpumask *avail)
+/* Can a thread be on @cpu while @dying, if any, goes offline? */
+static bool tcp_connp_cpu_usable(unsigned int cpu, int dying)
+{
+	return cpu_online(cpu) && cpu != dying;
+}
+
+/* The CPU for the thread of group @i while @dying, if any, goes offline. */
+static unsigned int tcp_connp_cpu(unsigned int i, int dying)
 {
 	unsigned int n = i % cpumask_weight(&tcp_connp_cpus);
 	unsigned int cpu = cpumask_nth(n, &tcp_connp_cpus);
 	unsigned int other;
 
-	if (cpumask_test_cpu(cpu, avail))
-		return cpu;
 	for_each_cpu_wrap(other, &tcp_connp_cpus, cpu)
-		if (cpumask_test_cpu(other, avail))
+		if (tcp_connp_cpu_usable(other, dying))
 			return other;
-	return cpumask_first(avail);
+	for_each_online_cpu(other)
+		if (other != dying)
+			break;
+	return other;
 }
 
 /* Put the threads where they belong while @dying, if any, goes offline. */
 static void tcp_connp_place(int dying)
 {
-	struct cpumask *avail = kmalloc(sizeof(*avail), GFP_KERNEL | __GFP_NOFAIL);
 	unsigned int i;
 
 	lockdep_assert_held(&tcp_connp_cpus_mutex);
-	cpumask_copy(avail, cpu_online_mask);
-	if (dying >= 0)
-		cpumask_clear_cpu(dying, avail);
 	for (i = 0; i < tcp_connp_nr_groups; i++)
 		set_cpus_allowed_ptr(tcp_connp_groups[i].sq.thread,
-				     cpumask_of(tcp_connp_cpu(i, avail)));
-	kfree(avail);
+				     cpumask_of(tcp_connp_cpu(i, dying)));
 }
 
 static int tcp_connp_cpu_online(unsigned int cpu)
 {
 	mutex_lock(&tcp_connp_cpus_mutex);
-	tcp_connp_place(-1);
+	tcp_connp_place(TCP_CONNP_NO_CPU);
 	mutex_unlock(&tcp_connp_cpus_mutex);
 	return 0;
 }
@@ -164,7 +168,7 @@ void __init tcp_connp_init_group(struct tcp_connp_group *g)
 		panic("tcp_connp: can't start the thread of group %u: %pe\n",
 		      i, t);
 	tcp_connp_set_nice(t);
-	set_cpus_allowed_ptr(t, cpumask_of(tcp_connp_cpu(i, cpu_online_mask)));
+	set_cpus_allowed_ptr(t, cpumask_of(tcp_connp_cpu(i, TCP_CONNP_NO_CPU)));
 	g->sq.thread = t;
 	wake_up_process(t);
 }
@@ -175,13 +179,10 @@ void __init tcp_connp_init_group(struct tcp_connp_group *g)
  */
 static void tcp_connp_wait(struct tcp_connp_group *g, struct completion *done)
 {
-	u64 poll_ns = (u64)READ_ONCE(tcp_connp_limits.poll_us) * NSEC_PER_USEC;
 	u64 start = local_clock();
 
-	while (!completion_done(done) &&
-	       single_task_running() && !need_resched() &&
-	       task_cpu(g->sq.thread) != raw_smp_processor_id() &&
-	       local_clock() - start < poll_ns)
+	while (!completion_done(done) && squeue_may_poll(&g->sq, start) &&
+	       task_cpu(g->sq.thread) != raw_smp_processor_id())
 		cpu_relax();
 	wait_for_completion(done);
 }
@@ -215,25 +216,12 @@ void tcp_connp_answer(struct tcp_connp_call *call)
 {
 	struct sock *sk = call->sk;
 
-	if (sk) {
+	if (sk)
 		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
-		tcp_connp_execute(call);
+	tcp_connp_execute(call);
+	if (sk)
 		mutex_release(&sk->sk_lock.dep_map, _RET_IP_);
-	}
 	complete(&call->done);
-}
-
-/**
- * tcp_connp_flush_group - wait until all that is queued now is done
- * @g: the group
- *
- * Context: process, no locks of the network stack held.
- */
-void tcp_connp_flush_group(struct tcp_connp_group *g)
-{
-	struct tcp_connp_call call = { .sk = NULL };
-
-	tcp_connp_do_call(g, &call);
 }
 
 /**
@@ -386,7 +374,7 @@ static int tcp_connp_sysctl_cpus(const struct ctl_table *table, int write,
 	if (cpumask_intersects(mask, cpu_online_mask)) {
 		mutex_lock(&tcp_connp_cpus_mutex);
 		cpumask_copy(&tcp_connp_cpus, mask);
-		tcp_connp_place(-1);
+		tcp_connp_place(TCP_CONNP_NO_CPU);
 		mutex_unlock(&tcp_connp_cpus_mutex);
 	} else {
 		err = -EINVAL;

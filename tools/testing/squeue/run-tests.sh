@@ -45,7 +45,7 @@ flag not cleared by who wakes@thread@plain@wakeups is@s/xchg(&sq->asleep, false)
 nobody wakes it@thread@plain@stranded@s/wake_up_process(sq->thread);//
 state left as it was@thread@plain@in state@/^static void squeue_idle/,/^}/s/__set_current_state(TASK_RUNNING);//
 pending forgotten@thread@plain@stranded@s/return sq->pending || /return /
-post not counted@thread@plain@queued is|were processed|nodes waited@/^void squeue_post/,/^}/s/squeue_add(sq, node);/llist_add(node, \&sq->incoming);/
+post not counted@thread@plain@queued is|were processed|nodes waited@/^void squeue_post/,/^}/s/atomic_long_inc(&sq->queued);//
 producer drains@thread@plain@not the owner@/^void squeue_poke/,/^}/s/if (sq->thread)/if (false)/
 BH enabled in a turn@thread@plain@BH enabled@/^void squeue_turn/,/^}/s/local_bh_\(dis\|en\)able();//
 polls and hogs the CPU@thread@plain@another task wants@s/single_task_running() \&\& !need_resched()/true/
