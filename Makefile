@@ -14,7 +14,7 @@ VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
-.PHONY: help compare test vm iperf3 packages prepare refresh kernel kernels \
+.PHONY: help compare test test-full vm iperf3 packages prepare refresh kernel kernels \
 	tools check-style check-identity clean
 
 help:
@@ -24,7 +24,8 @@ help:
 	@echo '    ORGS="$(ORGANISATIONS)"'
 	@echo '    GROUPS=128       connection groups of connp-l; for vm and iperf3, too'
 	@echo '    TGROUPS=...      those of connp-t, a thread each (default: as many as CPUs)'
-	@echo 'make test            every check and test; what CI runs'
+	@echo 'make test            every check and test, in short; what CI runs'
+	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
 	@echo
@@ -70,6 +71,9 @@ iperf3: kernel tools
 
 test: packages prepare
 	@scripts/test.sh
+
+test-full: packages prepare
+	@CONNP_FULL=1 scripts/test.sh
 
 check-style: prepare
 	@for org in connp-l connp-t; do \

@@ -23,7 +23,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from rig import ORGS, VARIANTS, RigError, program
+from rig import ORGS, VARIANTS, RigError, kcsan, program
 from rig.guest import Guest, Setup
 
 RIG_FAILED = 99
@@ -79,6 +79,8 @@ def main() -> int:
         elapsed = guest.elapsed()
         if elapsed.wrong:
             raise RigError(f"{elapsed}; is the host's TSC stable (tsc_early_khz is taken from it)?")
+        if arguments.variant == "kcsan":
+            sys.stdout.write(kcsan.judge(guest.console()))
         if arguments.keep:
             guest.keep()
         return status

@@ -4,13 +4,16 @@
 # test-guest.sh ORG - boot one kernel, and run the selftests and the verifying
 # benchmark in it; TAP on stdout, one numbering for all of it.
 #
-#   [VARIANT=debug] [TESTS="fin userfault taps"] scripts/test-guest.sh ORG
+#   [VARIANT=debug] [CONNP_FULL=1] [TESTS="fin userfault taps"] \
+#	scripts/test-guest.sh ORG
 #
 # The kernel has to be built; with VARIANT=debug it is the one with lockdep,
 # KASAN and their like. ConnP-L is booted with its default number of groups, where
 # connections meet rarely, and with one, where they all do; ConnP-T also with
-# more threads than CPUs, and in debug kernels not with one. A kernel that oopses,
-# warns or stalls fails the run whatever the tests say: guest-run.py notices.
+# more threads than CPUs, and in debug kernels not with one. With CONNP_FULL=1,
+# which the tests know, too, they take longer, and there are boots with the most
+# groups, and with one in debug kernels. A kernel that oopses, warns or stalls
+# fails the run whatever the tests say: guest-run.py notices.
 # Needs root, for the taps.
 set -eu
 . "$(dirname "$0")/lib.sh"
@@ -18,6 +21,8 @@ set -eu
 org=${1:?"usage: [VARIANT=debug] $0 ORG"}
 org_builddir "$org" "$VARIANT" >/dev/null
 nics=6
+timeout=900
+[ -z "${CONNP_FULL:-}" ] || timeout=7200
 selftests=$TOP/tools/testing/selftests/net/tcp_connp
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -34,7 +39,9 @@ boot()
 	shift 2
 	say "$boot: $*"
 	tests=$*
-	set -- --org "$org" ${VARIANT:+--variant "$VARIANT"} --append "$append" --timeout 900
+	set -- --org "$org" ${VARIANT:+--variant "$VARIANT"} --append "$append" \
+		--timeout $timeout \
+		--copy "$TOP/scripts/rig/guest-tests.sh:/script/tests"
 	case " $tests " in
 	*" taps "*)
 		set -- "$@" --nics $nics \
@@ -47,7 +54,8 @@ boot()
 		status=0
 		# shellcheck disable=SC2086 # a list of names
 		"$TOP/scripts/guest-run.py" "$@" -- \
-			"$TOP/scripts/rig/guest-tests.sh" $tests \
+			env CONNP_FULL="${CONNP_FULL:-}" \
+			FUZZ_SECONDS="${FUZZ_SECONDS:-}" /script/tests $tests \
 			2>"$work/stderr" || status=$?
 		sed 's/^/# /' "$work/stderr"
 		echo "$status" >"$work/status"
@@ -59,12 +67,14 @@ name=$org${VARIANT:+ $VARIANT}
 printf 'TAP version 13\n'
 boot "$name" "" "$all"
 case $org in
-connp-l) counts=1 ;;
+connp-l) counts="1${CONNP_FULL:+ 1024}" ;;
 connp-t) counts='1 8' ;;
 *)	counts= ;;
 esac
 # The debug kernels are slow.
-[ "$VARIANT" != debug ] || counts=${counts#1 }
+if [ "$VARIANT" = debug ] && [ -z "${CONNP_FULL:-}" ]; then
+	counts=${counts#1 }
+fi
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$all"
 done

@@ -5,8 +5,12 @@
 # mistake is found soonest.  Each stage prints TAP; its lines are counted here,
 # and a stage that fails without a "not ok" counts as one failure.
 #
-#   scripts/test.sh [STAGE...]
+#   [CONNP_FULL=1] scripts/test.sh [STAGE...]
 #
+# With CONNP_FULL=1, for `make test-full`, the tests are given more time, and
+# there are more stages, which take hours.
+#
+# Leaves one TAP file of all stages, and prints a table for each organisation.
 # Ends with the line "N passed, N failed, N skipped", and exits with 1 if
 # anything failed.
 set -eu
@@ -16,6 +20,14 @@ set -eu
 unset DEBUG VARIANT
 
 stages="squeue ptcpbench kernels style identity rig $ORGANISATIONS debug"
+more="full conformance kcsan soak"
+if [ -n "${CONNP_FULL:-}" ]; then
+	stages="$stages $more"
+	# For the debug kernels; others have the default of fuzz.
+	fuzz_seconds=600
+else
+	fuzz_seconds=15
+fi
 logs=$BUILD/test
 passed=0
 failed=0
@@ -33,18 +45,32 @@ kernels()
 	done
 }
 
-debug()
+# variant VARIANT COMMAND ORG...: build this kernel of each, and give it to
+# COMMAND, if that is anything.
+variant()
 {
+	variant=$1 command=$2
+	shift 2
 	status=0
-	for org in connp-l connp-t; do
-		if ORG=$org VARIANT=debug "$TOP/scripts/kernel.sh"; then
-			echo "ok - debug kernel $org builds"
-			VARIANT=debug "$TOP/scripts/test-guest.sh" "$org" || status=1
+	for org; do
+		if ORG=$org VARIANT=$variant "$TOP/scripts/kernel.sh"; then
+			echo "ok - $variant kernel $org builds"
+			[ -z "$command" ] ||
+				VARIANT=$variant "$TOP/scripts/$command" "$org" ||
+				status=1
 		else
-			echo "not ok - debug kernel $org builds"
+			echo "not ok - $variant kernel $org builds"
+			status=1
 		fi
 	done
 	return $status
+}
+
+# Stock's are a reference: what fails there, too, is the test or the platform.
+debug()
+{
+	FUZZ_SECONDS=$fuzz_seconds variant debug test-guest.sh \
+		${CONNP_FULL:+msgp} connp-l connp-t
 }
 
 style()
@@ -72,6 +98,11 @@ stage()
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/test-rig.sh" ;;
 	debug)	debug ;;
+	full)	variant full test-guest.sh msgp connp-l connp-t ;;
+	conformance) variant full conformance.sh msgp connp-l connp-t ;;
+	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;
+	soak)	variant debug '' connp-l connp-t &&
+		"$TOP/scripts/soak.sh" ;;
 	*)	"$TOP/scripts/test-guest.sh" "$1" ;;
 	esac
 }
@@ -84,9 +115,9 @@ count()
 # shellcheck disable=SC2086 # a list of words
 [ $# != 0 ] || set -- $stages
 for name; do
-	case " $stages " in
+	case " $stages $more " in
 	*" $name "*) ;;
-	*) die "$name is not a stage; stages are: $stages" ;;
+	*) die "$name is not a stage; stages are: $stages $more" ;;
 	esac
 done
 
@@ -122,6 +153,12 @@ for name; do
 	    "$(($(date +%s) - begin)) s"
 done
 
+logged=
+for name; do
+	logged="$logged $logs/$name.log"
+done
+# shellcheck disable=SC2086 # a list of files
+"$TOP/scripts/test-summary.py" "$logs/all.tap" $logged
 for name in $bad; do
 	echo "-- failed in stage $name (all of it: $logs/$name.log)"
 	grep '^not ok ' "$logs/$name.log" || true

@@ -5,6 +5,7 @@ machine.py     this host: cores, TSC rate, the accelerator found to work
 initramfs.py   the guest's root: host binaries and their libraries
 clients.py     the client side: a network namespace with one tap a NIC
 console.py     watches the guest's console for faults
+kcsan.py       what KCSAN reported on it, and what it may
 clock.py       compares the guest's clock with the host's
 counters.py    what the guest's kernel counted during a run
 guest.py       puts these together: boot, run a script, judge the outcome

@@ -15,10 +15,11 @@ from . import BUILD
 
 _PREFIX = r"^(?:\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?)?"
 
+# KCSAN's reports are judged when all is over, see kcsan.py.
 # Anchored where the kernel puts the word at the start of its message, because
 # "WARNING" and "BUG" also occur inside harmless boot messages.
 _FAULT = re.compile(
-    _PREFIX + r"(?:WARNING:|BUG:|Oops|UBSAN:|KASAN:|INFO: task .* blocked|INFO: trying to register|"
+    _PREFIX + r"(?:WARNING:|BUG: (?!KCSAN:)|Oops|UBSAN:|KASAN:|INFO: task .* blocked|INFO: trying to register|"
     r"INFO: rcu|Kernel panic|general protection fault|Out of memory:|ODEBUG:|refcount_t:|"
     r".* invoked oom-killer|Unable to handle|unable to handle|watchdog: BUG|list_(?:add|del) corruption|"
     r"clocksource: .*unstable|rcu: INFO: .*(?:stall|starved)|.*detected stalls? on CPU|"
@@ -64,6 +65,9 @@ class Console:
     def fault(self) -> str | None:
         """The line that tells of the first kernel fault, if there was one."""
         return None if self._fault_at is None else self._lines[self._fault_at]
+
+    def lines(self) -> list[str]:
+        return self._lines
 
     def tail(self, count: int) -> list[str]:
         return self._lines[-count:]

@@ -7,6 +7,9 @@
 # Always succeeds: the verdict on each test is that of who reads the output.
 set -eu
 
+# Booting has races of its own.
+[ ! -w /sys/kernel/debug/kcsan ] || echo on >/sys/kernel/debug/kcsan
+
 cd /selftests
 for test in "$@"; do
 	echo "rig: begin $test"

@@ -259,6 +259,11 @@ class Guest:
             self._fail(status or "the guest left no exit status")
         return int(status)
 
+    def console(self) -> list[str]:
+        """All that the kernel has said."""
+        assert self._console
+        return self._console.lines()
+
     def wait_beside(self) -> None:
         """Return when all that spawn() started has ended well."""
         for process, what in self._beside.items():
