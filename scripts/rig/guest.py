@@ -44,6 +44,8 @@ TRACE_SECONDS = 3
 # What runs beside a guest ends when its connections do, so soon after it.
 _BESIDE_SECONDS = 30
 _POLL_SECONDS = 0.02
+# An instruction a nanosecond, and the TSC counts these.
+_VIRTUAL_TSC_KHZ = 1_000_000
 
 
 class GuestFailure(RigError):
@@ -67,6 +69,9 @@ class Setup:
     boot_timeout: float = 0.0  # 0: generous
     accel: str = ""  # "": probed
     groups: int = 0  # connection groups; 0: what the kernel has by default
+    # The guest's clock counts instructions and skips idle time, so that what
+    # it sees does not depend on the host's load: for what measures time.
+    virtual_time: bool = False
 
     def __post_init__(self) -> None:
         if self.org not in ORGS:
@@ -93,7 +98,7 @@ class Guest:
             raise RigError(f"no kernel at {setup.kernel}; build it with: make kernel ORG={setup.org}{variant}")
         if setup.memory_mb > machine.memory_mb():
             raise RigError(f"the guest needs {setup.memory_mb} MiB, this machine has {machine.memory_mb()} MiB free")
-        self.accel = setup.accel or accelerator(setup)
+        self.accel = "tcg" if setup.virtual_time else setup.accel or accelerator(setup)
         self.clients: Clients | None = None
         self.folder = BUILD / "guest" / f"{setup.builddir.name}-{os.getpid()}-{time.monotonic_ns()}"
         self.share = self.folder / "share"
@@ -172,14 +177,18 @@ class Guest:
 
         kvm = self.accel == "kvm"
         append = ("console=ttyS0 panic=-1 oops=panic reboot=t nokaslr printk.devkmsg=on "
-                  f"tsc=reliable tsc_early_khz={machine.tsc_khz()} {setup.append}")
+                  f"tsc=reliable tsc_early_khz={_VIRTUAL_TSC_KHZ if setup.virtual_time else machine.tsc_khz()} "
+                  f"{setup.append}")
         if setup.groups:
             append += f" tcp_connp.groups={setup.groups}"
+        if setup.virtual_time:
+            # Whether timer interrupts come is found out by busy waiting.
+            append += " no_timer_check"
         command = [
             machine.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *serial,
             # Without an RTC the kernel spends a second of each boot looking for it.
             "-M", "microvm,acpi=off,rtc=on,pit=on,pic=on",
-            "-accel", "kvm" if kvm else "tcg,thread=multi",
+            "-accel", "kvm" if kvm else f"tcg,thread={'single' if setup.virtual_time else 'multi'}",
             # Without RDRAND early programs burn most of their time on entropy.
             "-cpu", "host" if kvm else "qemu64,+rdrand",
             "-smp", str(setup.cpus), "-m", str(setup.memory_mb),
@@ -187,6 +196,8 @@ class Guest:
             "-fsdev", f"local,id=share,path={self.share},security_model=none",
             "-device", "virtio-9p-device,fsdev=share,mount_tag=share",
         ]
+        if setup.virtual_time:
+            command += ["-icount", "shift=0,sleep=off"]
         tso = "on" if setup.tso else "off"
         offloads = "".join(f",{end}_{kind}={tso}" for end in ("host", "guest") for kind in ("tso4", "tso6", "ecn", "ufo"))
         for nic in range(1, setup.nics + 1):
