@@ -66,6 +66,14 @@ static inline unsigned int connp_loops(unsigned int n)
 	return access("/proc/lockdep", F_OK) ? n : n / 8 + 1;
 }
 
+/* Is the long form asked for, as by make test-full? */
+static inline bool connp_full(void)
+{
+	const char *full = getenv("CONNP_FULL");
+
+	return full && !strcmp(full, "1");
+}
+
 static inline void connp_write_file(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY);
