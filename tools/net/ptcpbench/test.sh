@@ -3,9 +3,10 @@
 #
 # Test ptcpbench (the argument, or the one here) over loopback; TAP output.
 #
-# First every mode of two real ends against each other, then each kind of
-# damage against testpeer.py, which must be noticed and named. Uses
-# 127.0.0.1, 127.0.0.2 and ::1 only; takes some seconds; needs python3.
+# First the histogram by itself, then every mode of two real ends against each
+# other, then each kind of damage against testpeer.py, which must be noticed and
+# named. Uses 127.0.0.1, 127.0.0.2 and ::1 only; takes some seconds; needs
+# python3.
 
 set -u
 
@@ -229,6 +230,14 @@ if python3 - 2>/dev/null <<-PYTHON; then
 fi
 
 echo "TAP version 13"
+
+# The histogram
+
+for case in empty exact resolution apart quantiles few add too-large; do
+	clean
+	"${BENCH%/*}/histogram-test" $case 2>"$TMP/histogram.err"
+	result $? "histogram: $case"
+done
 
 # Every mode
 
