@@ -1,0 +1,173 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# ptcpbench with every byte verified, over a bad network: a veth pair where
+# netem loses, reorders, duplicates and corrupts packets, both data and ACKs;
+# and to a reader that stops for a while, so that windows close. Each is seen to
+# happen, by the counters of netem and of TCP. Afterwards those of the groups
+# add up. Again with queues so short that groups drop packets, too.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+limit=/proc/sys/net/ipv4/tcp_connp/queue_packets
+saved=
+
+undo()
+{
+	[ -z "$saved" ] || echo "$saved" >$limit
+}
+
+# netem OPTION...: what the network does from now on, in both directions.
+netem()
+{
+	for end in "$server" "$client"; do
+		tc -n "$end" qdisc replace dev connp0 root netem limit 10000 \
+			"$@"
+	done
+}
+
+# of_netem PATTERN: a number of its statistics, of both ends together.
+of_netem()
+{
+	for end in "$server" "$client"; do
+		tc -n "$end" -s qdisc show dev connp0
+	done | sed -n "s/.*$1.*/\\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
+}
+
+both()
+{
+	echo $(($(counter "$server" "$1") + $(counter "$client" "$1")))
+}
+
+# evil WHAT: how often it has happened until now.
+evil()
+{
+	case $1 in
+	lost)	of_netem '(dropped \([0-9]*\),' ;;
+	# A packet that overtakes others is put back at the head of the queue.
+	reordered) of_netem 'requeues \([0-9]*\))' ;;
+	# Packets that left though TCP had not sent them.
+	duplicated)
+		echo $(($(of_netem 'Sent [0-9]* bytes \([0-9]*\) pkt') -
+			$(both TcpOutSegs))) ;;
+	corrupted) both TcpInCsumErrors ;;
+	# A window that was, for long.
+	closed)	both TcpExtTCPWinProbe ;;
+	refused) groups drops ;;
+	esac
+}
+
+# bad NAME WHATS ADDRESSES OPTION...: transfers over a network like that, after
+# which each of WHATS has happened more often than now and then.
+bad()
+{
+	title=$1 whats=$2 addresses=$3
+	shift 3
+	netem "$@"
+	before=
+	for what in $whats; do
+		before="$before $(evil "$what")"
+	done
+	for address in $addresses; do
+		transfer "$title, $address" "$address" "$client"
+	done
+	# shellcheck disable=SC2086 # numbers
+	set -- $before
+	for what in $whats; do
+		times=$(($(evil "$what") - $1))
+		shift
+		status=0
+		[ $times -ge $often ] || status=1
+		result $status "$title: some were $what"
+		echo "# $times times"
+	done
+	# What ends connections is not to wait for this network.
+	tc -n "$server" qdisc delete dev connp0 root
+	tc -n "$client" qdisc delete dev connp0 root
+	settled "$title" "$conns"
+}
+
+# pauses SINK: it stops reading until the other end has asked for room.
+pauses()
+{
+	times=0
+	while [ $times -lt $pauses ]; do
+		times=$((times + 1))
+		# Once it has read some.
+		wait_for "$client" TcpInSegs 300 "$1"
+		kill -STOP "$1" 2>/dev/null || break
+		wait_for "$server" TcpExtTCPWinProbe 1 "$1"
+		kill -CONT "$1"
+	done
+}
+
+# wait_for NAMESPACE COUNTER N PID: until it has counted N more, or PID ends.
+wait_for()
+{
+	goal=$(($(counter "$1" "$2") + $3))
+	ticks=0
+	while [ "$(counter "$1" "$2")" -lt $goal ] && kill -0 "$4" 2>/dev/null &&
+	      [ $ticks -lt 100 ]; do
+		ticks=$((ticks + 1))
+		sleep 0.1
+	done
+}
+
+namespaces ethtool tc nstat awk
+# Where a checksum is left to the hardware, a veth device takes it for right;
+# and netem is to see single packets.
+for namespace in "$server" "$client"; do
+	ip netns exec "$namespace" ethtool -K connp0 tx off gso off >/dev/null
+done
+netem delay 1ms 2>/dev/null || skip_all "the kernel lacks CONFIG_NET_SCH_NETEM"
+v4=192.0.2.1
+v6=2001:db8::1
+either4=$v4
+either6=$v6
+pauses=2
+if [ -n "${CONNP_FULL:-}" ]; then
+	either4="$v4 $v6"
+	either6="$v4 $v6"
+	bytes=${bytes%M}0M
+	pauses=10
+fi
+often=20
+conns=0
+if [ -e /proc/net/tcp_connp ]; then
+	conns=$(groups conns)
+fi
+mixture='delay 2ms 1ms loss 1% duplicate 2% reorder 20% corrupt 1%'
+
+echo "TAP version 13"
+bad "loss" lost "$either4" delay 1ms loss 2%
+bad "loss in bursts" lost "$either6" delay 1ms loss gemodel 1% 30%
+bad "reordering" reordered "$either6" delay 2ms reorder 20%
+bad "duplication" duplicated "$either4" delay 1ms duplicate 5%
+bad "corruption" corrupted "$v4 $v6" delay 1ms corrupt 2%
+# shellcheck disable=SC2086 # a list of options
+bad "all of it" "lost reordered duplicated corrupted" "$v4 $v6" $mixture
+
+# Slow enough to be in the middle, with more than what a window holds.
+often=1
+normal="$bytes $connections"
+bytes=8M
+connections=4
+meanwhile=pauses
+bad "zero windows" closed "$either4" rate 32mbit
+meanwhile=:
+bytes=${normal% *}
+connections=${normal#* }
+
+if [ -e $limit ]; then
+	saved=$(cat $limit)
+	echo 4 >$limit
+	bad "short queues" refused "$v4" delay 1ms
+	# shellcheck disable=SC2086 # a list of options
+	bad "short queues, all of it" "refused lost corrupted" "$v6" $mixture
+	echo "$saved" >$limit
+	saved=
+else
+	skip "short queues" "this kernel has no connection groups"
+fi
+echo "1..$count"
+[ "$failed" = 0 ]
