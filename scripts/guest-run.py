@@ -44,6 +44,7 @@ def parse() -> argparse.Namespace:
                         help="put a file, or what a directory holds, at DEST in the guest")
     parser.add_argument("--virtual-time", action="store_true",
                         help="the guest's clock counts instructions, whatever the host's load (slow)")
+    parser.add_argument("--plugin", default="", metavar="FILE[,OPTION=VALUE...]", help="of QEMU's TCG, such as tcgprof.so")
     parser.add_argument("--host-script", metavar="COMMAND", help="shell command to run in the clients' namespace")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder (console, share) also on success")
     parser.add_argument("script", nargs="+", help="what to run in the guest")
@@ -64,7 +65,7 @@ def main() -> int:
     arguments = parse()
     setup = Setup(arguments.org, arguments.variant, arguments.nics, arguments.cpus, arguments.memory, arguments.mtu,
                   arguments.tso, arguments.append, copies(arguments), arguments.timeout,
-                  virtual_time=arguments.virtual_time)
+                  virtual_time=arguments.virtual_time, plugin=arguments.plugin)
     script = list(arguments.script)
     if Path(script[0]).is_file():
         inside = f"/script/{Path(script[0]).name}"

@@ -19,7 +19,7 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench kernels style identity rig $ORGANISATIONS debug"
+stages="squeue ptcpbench kernels style identity rig profiler $ORGANISATIONS debug"
 more="full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -97,6 +97,7 @@ stage()
 	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/test-rig.sh" ;;
+	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	debug)	debug ;;
 	full)	variant full test-guest.sh msgp connp-l connp-t ;;
 	conformance) variant full conformance.sh msgp connp-l connp-t ;;

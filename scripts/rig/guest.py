@@ -72,6 +72,7 @@ class Setup:
     # The guest's clock counts instructions and skips idle time, so that what
     # it sees does not depend on the host's load: for what measures time.
     virtual_time: bool = False
+    plugin: str = ""  # of QEMU's TCG: its path and, after commas, its options
 
     def __post_init__(self) -> None:
         if self.org not in ORGS:
@@ -98,7 +99,7 @@ class Guest:
             raise RigError(f"no kernel at {setup.kernel}; build it with: make kernel ORG={setup.org}{variant}")
         if setup.memory_mb > machine.memory_mb():
             raise RigError(f"the guest needs {setup.memory_mb} MiB, this machine has {machine.memory_mb()} MiB free")
-        self.accel = "tcg" if setup.virtual_time else setup.accel or accelerator(setup)
+        self.accel = "tcg" if setup.virtual_time or setup.plugin else setup.accel or accelerator(setup)
         self.clients: Clients | None = None
         self.folder = BUILD / "guest" / f"{setup.builddir.name}-{os.getpid()}-{time.monotonic_ns()}"
         self.share = self.folder / "share"
@@ -198,6 +199,8 @@ class Guest:
         ]
         if setup.virtual_time:
             command += ["-icount", "shift=0,sleep=off"]
+        if setup.plugin:
+            command += ["-plugin", setup.plugin]
         tso = "on" if setup.tso else "off"
         offloads = "".join(f",{end}_{kind}={tso}" for end in ("host", "guest") for kind in ("tso4", "tso6", "ecn", "ufo"))
         for nic in range(1, setup.nics + 1):
