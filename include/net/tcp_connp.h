@@ -124,6 +124,7 @@ bool tcp_connp_post_tsq(struct sock *sk);
 bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		    int arg, int *ret);
 bool tcp_connp_connect(struct sock *sk, int *ret);
+bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret);
 bool tcp_connp_shutdown(struct sock *sk, int how);
 bool tcp_connp_close(struct sock *sk, int state);
 bool tcp_connp_close_whole(struct sock *sk, long timeout);
@@ -198,6 +199,11 @@ static inline bool tcp_connp_post_tsq(struct sock *sk)
 	((void)(sk), (void)(fn), (void)(arg), (void)(ret), false)
 
 static inline bool tcp_connp_connect(struct sock *sk, int *ret)
+{
+	return false;
+}
+
+static inline bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {
 	return false;
 }

@@ -240,6 +240,16 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 	bool owned, first;
 
 	bh_lock_sock_nested(sk);
+	/*
+	 * Its connection has ended while it was queued.  A listener, which the
+	 * socket may be by now, expects packets with a route.
+	 */
+	if (unlikely((1 << sk->sk_state) & (TCPF_CLOSE | TCPF_LISTEN))) {
+		bh_unlock_sock(sk);
+		sk_drops_add(sk, skb);
+		sk_skb_reason_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
+		return false;
+	}
 	owned = sock_owned_by_user(sk);
 	/* Never drop for want of backlog what stock would have processed. */
 	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
@@ -299,14 +309,18 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 	unsigned long bytes = 0;
 	unsigned int nodes = 0;
 
-	/* A socket may be run before all packets of the batch are handed. */
-	WRITE_ONCE(g->handing, true);
 	llist_for_each_entry_safe(msg, next, batch, node) {
 		struct tcp_connp_call *call;
 		struct sk_buff *skb;
 		struct sock *sk;
 
 		nodes++;
+		/*
+		 * A packet in hand is on no backlog yet, and a socket may be
+		 * run before all packets of the batch are.
+		 */
+		WRITE_ONCE(g->handing, msg->kind == TCP_CONNP_PACKET ||
+				       msg->node.next);
 		switch (msg->kind) {
 		case TCP_CONNP_PACKET:
 			skb = llist_entry(&msg->node, struct sk_buff, ll_node);

@@ -169,6 +169,11 @@ static void tcp_connp_catch_up(struct sock *sk)
 	bh_unlock_sock(sk);
 }
 
+static int tcp_connp_connect_fn(struct sock *sk, int arg)
+{
+	return tcp_connect(sk);
+}
+
 /**
  * tcp_connp_execute - do the work of a call
  * @call: the call
@@ -186,7 +191,8 @@ void tcp_connp_execute(struct tcp_connp_call *call)
 		return;
 	gfp = sk->sk_allocation;
 	sk->sk_allocation = GFP_ATOMIC;
-	if (tcp_connp_owner_has_work(sk))
+	/* What is here before the SYN is sent waits for that, as in stock. */
+	if (call->fn != tcp_connp_connect_fn && tcp_connp_owner_has_work(sk))
 		tcp_connp_catch_up(sk);
 	call->ret = call->fn(sk, call->arg);
 	sk->sk_allocation = gfp;
@@ -239,9 +245,30 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 	return true;
 }
 
-static int tcp_connp_connect_fn(struct sock *sk, int arg)
+/**
+ * tcp_connp_disconnect - tcp_disconnect() inside the group
+ * @sk: the connection, owned by the caller
+ * @flags: as for tcp_disconnect()
+ * @ret: what tcp_disconnect() returned
+ *
+ * The caller may go on and listen with the socket, or connect it to somebody
+ * else.  Packets that were queued behind the call are for the connection that
+ * has just ended: they are delivered now, while the socket is closed, and the
+ * owner drops them when it lets go, which it does by itself without a group.
+ *
+ * Context: process.
+ * Return: false if the caller has to go on itself.
+ */
+bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {
-	return tcp_connect(sk);
+	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+
+	if (!tcp_connp_call(sk, tcp_disconnect, flags, ret))
+		return false;
+	if (g)
+		tcp_connp_flush_group(g);
+	tcp_connp_forget(sk);
+	return true;
 }
 
 /**
