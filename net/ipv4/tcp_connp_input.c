@@ -185,6 +185,7 @@ static void tcp_connp_run(struct sock *sk)
 {
 	struct sk_buff *skb;
 
+	sk->sk_connp_missed = 0;
 	sk->sk_connp_rollup = 1;
 	while ((skb = sk->sk_backlog.head)) {
 		sk->sk_backlog.head = skb->next;
@@ -278,6 +279,8 @@ static bool tcp_connp_deliver_output(struct sock *sk)
 	bool first;
 
 	bh_lock_sock_nested(sk);
+	if (sock_owned_by_user(sk) && sk->sk_connp_missed < U8_MAX)
+		sk->sk_connp_missed++;
 	first = tcp_connp_list(sk);
 	bh_unlock_sock(sk);
 	return first;

@@ -262,6 +262,13 @@ void tcp_connp_leave(struct squeue *sq)
 }
 EXPORT_SYMBOL_GPL(tcp_connp_leave);
 
+/*
+ * Where threads of a process leave a socket no peace, the next owner is there
+ * before the group's thread comes to look.  After so many times in a row the
+ * owner has its work done before it lets go.
+ */
+#define TCP_CONNP_MISSED_MAX	8
+
 /**
  * tcp_connp_lock_owner - take the slock as the owner of a socket, to release
  * @sk: any socket, owned
@@ -274,6 +281,8 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 {
 	struct tcp_connp_group *g;
 
+	if (unlikely(READ_ONCE(sk->sk_connp_missed) >= TCP_CONNP_MISSED_MAX))
+		tcp_connp_flush_backlog(sk);
 	spin_lock_bh(&sk->sk_lock.slock);
 	g = sk->sk_connp;
 	/* The thread itself, in the place of the owner, does the work. */
@@ -316,6 +325,7 @@ bool tcp_connp_hands_over(const struct squeue *sq)
 static int tcp_connp_flush_backlog_fn(struct sock *sk, int arg)
 {
 	__sk_flush_backlog(sk);
+	sk->sk_connp_missed = 0;
 	return 0;
 }
 
