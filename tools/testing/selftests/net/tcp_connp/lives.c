@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is still queued for a connection that ends must end with it: the socket
+ * may be used again, and packets of its earlier life are nothing to its next
+ * one. In ConnP-T the group's thread is kept from running while connect() to
+ * nowhere or close() waits on the queue, so the packets come behind the call,
+ * and others for the thread to do behind these. Elsewhere they come before it,
+ * as in stock, and the same is expected of the socket.
+ */
+#include "connp_peer.h"
+#include "connp_threads.h"
+
+/* Keep the thread busy while its caller goes on. */
+#define OTHERS		4000
+/* Where nobody is. */
+#define NOWHERE		(CONNP_PEER_THEIRS + 1)
+
+/* What a process does with the socket of a connection. */
+enum next {
+	RECONNECT,
+	LISTEN,
+	CLOSE,
+};
+
+struct life {
+	struct connp_peer *peer;
+	enum next next;
+	int result;
+	pthread_t thread;
+};
+
+static bool threads;
+
+static void connect_peer(struct connp_peer *peer)
+{
+	if (threads)
+		connp_peer_connect_in(peer, connp_held_group);
+	else
+		connp_peer_connect(peer);
+}
+
+static void *live(void *argument)
+{
+	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET, .sin_port = htons(CONNP_PEER_PORT),
+		.sin_addr.s_addr = htonl(NOWHERE),
+	};
+	struct life *life = argument;
+	int fd = life->peer->fd;
+
+	if (life->next == CLOSE) {
+		life->result = close(fd);
+		return NULL;
+	}
+	life->result = connect(fd, &nowhere, sizeof(nowhere));
+	if (life->next == LISTEN) {
+		life->result |= listen(fd, 10);
+	} else if (!connect(fd, (void *)&sin, sizeof(sin)) ||
+		   errno != EINPROGRESS) {
+		ksft_print_msg("connect: %s\n", strerror(errno));
+		life->result = -1;
+	}
+	return NULL;
+}
+
+/*
+ * The process goes on to its socket's next life while @flags arrive for this
+ * one. Returns true if it could.
+ */
+static bool next_life(struct connp_peer *peer, enum next next,
+		      unsigned char flags)
+{
+	struct life life = { .peer = peer, .next = next };
+	struct connp_peer other;
+	unsigned int i;
+	long queued = 0;
+
+	connect_peer(&other);
+	fcntl(peer->fd, F_SETFL, O_NONBLOCK);
+	if (threads) {
+		connp_wait_drained();
+		connp_hold();
+		queued = connp_row("queued", connp_held_group);
+		life.thread = connp_thread(live, &life);
+		/* The alarm() of the test bounds it. */
+		while (connp_row("queued", connp_held_group) == queued)
+			usleep(1000);
+	}
+	connp_arrive(peer, flags, "", 0);
+	for (i = 0; threads && i < OTHERS; i++)
+		connp_arrive(&other, TH_ACK, "", 0);
+	if (threads)
+		connp_release();
+	else
+		life.thread = connp_thread(live, &life);
+	pthread_join(life.thread, NULL);
+	if (threads)
+		connp_wait_drained();
+	connp_peer_reset(&other);
+	return !life.result;
+}
+
+static unsigned int state(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		ksft_exit_fail_perror("TCP_INFO");
+	return info.tcpi_state;
+}
+
+/* The old peer says something that the socket might take for the new one's. */
+static void test_reconnect(unsigned char flags, const char *what)
+{
+	struct connp_peer peer;
+	unsigned int is;
+	bool right;
+
+	connect_peer(&peer);
+	/* The numbers of the old life have to look right in the new one. */
+	connp_send(peer.fd, "unacknowledged", 14);
+	right = connp_leaves(&peer, TH_PUSH);
+	right &= next_life(&peer, RECONNECT, flags);
+	is = state(peer.fd);
+	ksft_print_msg("state %u; TCP_SYN_SENT is %u\n", is, TCP_SYN_SENT);
+	ksft_test_result(right && is == TCP_SYN_SENT,
+			 "connected elsewhere, %s of the old peer is not the new one's\n",
+			 what);
+	close(peer.fd);
+}
+
+/* A segment that a listener would understand. */
+static void test_listen(unsigned char flags, const char *what)
+{
+	struct connp_peer peer;
+	unsigned int is;
+	bool right;
+
+	connect_peer(&peer);
+	right = next_life(&peer, LISTEN, flags);
+	is = state(peer.fd);
+	ksft_test_result(right && is == TCP_LISTEN &&
+			 accept(peer.fd, NULL, NULL) < 0 && errno == EAGAIN,
+			 "listening, %s of the old peer is not heard\n", what);
+	close(peer.fd);
+}
+
+/* Wait until all that the peer has sent is acknowledged. */
+static bool acknowledged(const struct connp_peer *peer)
+{
+	struct pollfd pollfd = { .fd = connp_tun, .events = POLLIN };
+	struct connp_packet packet;
+
+	while (poll(&pollfd, 1, CONNP_PEER_MS) == 1)
+		if (read(connp_tun, &packet, sizeof(packet)) >= 40 &&
+		    packet.ip.protocol == IPPROTO_TCP &&
+		    packet.tcp.dest == htons(peer->port) &&
+		    packet.tcp.ack_seq == htonl(peer->seq))
+			return true;
+	return false;
+}
+
+/* It has sent its FIN, and is closed while the peer's comes. */
+static void test_fin(void)
+{
+	struct connp_peer peer;
+	bool right;
+
+	connect_peer(&peer);
+	shutdown(peer.fd, SHUT_WR);
+	right = connp_leaves(&peer, TH_FIN);
+	connp_arrive(&peer, TH_ACK, "", 0);
+	if (connp_groups_fd >= 0)
+		connp_wait_drained();
+	right &= next_life(&peer, CLOSE, TH_ACK | TH_FIN);
+	ksft_test_result(right && acknowledged(&peer),
+			 "closed, the FIN of the peer is not lost\n");
+}
+
+static void restore(void)
+{
+	if (threads)
+		connp_hold_restore();
+}
+
+int main(void)
+{
+	threads = connp_has_threads();
+	if (threads)
+		connp_hold_open();
+	connp_guard(restore);
+	connp_start(6, 120);
+	if (threads)
+		connp_hold_choose();
+	connp_peer_start(10);
+	/* For those that listen in their next life. */
+	connp_set(connp_peer_listener, SOL_SOCKET, SO_REUSEPORT, 1);
+	test_fin();
+	test_reconnect(TH_SYN | TH_ACK, "a SYN-ACK");
+	test_reconnect(TH_RST | TH_ACK, "a RST");
+	test_listen(TH_ACK, "an ACK");
+	test_listen(TH_SYN, "a SYN");
+	close(connp_peer_listener);
+	connp_wait_sockets(0);
+	ksft_test_result(connp_wait_conns(0), "no connection is left in a group\n");
+	ksft_finished();
+}
