@@ -14,7 +14,7 @@ VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
-.PHONY: help compare test test-full vm iperf3 packages prepare refresh kernel kernels \
+.PHONY: help compare test test-full profile vm iperf3 packages prepare refresh kernel kernels \
 	tools check-style check-identity clean
 
 help:
@@ -28,6 +28,8 @@ help:
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
+	@echo 'make profile ORG=... instructions and modelled cache misses by part of the kernel'
+	@echo '    CONNS="6 192" CACHE=opteron275 (more: scripts/profile.py --help)'
 	@echo
 	@echo 'make packages        install missing Debian packages'
 	@echo 'make prepare         unpack the kernel source and apply patches/ in build/linux'
@@ -35,7 +37,7 @@ help:
 	@echo 'make refresh         write the commits of build/linux back to patches/'
 	@echo 'make kernel ORG=...  build one kernel: $(ORGANISATIONS)'
 	@echo '    VARIANT=debug    with lockdep, KASAN and their like; full: with what all'
-	@echo '                     tests need; kcsan: with KCSAN'
+	@echo '                     tests need; kcsan: with KCSAN; profile: debug info'
 	@echo 'make kernels         all of them'
 	@echo 'make tools           build the benchmark'
 	@echo 'make check-identity  MsgP objects against the unpatched tree'
@@ -59,6 +61,7 @@ kernels: prepare
 
 tools: packages
 	@$(MAKE) -s -C tools/net/ptcpbench O=$(BUILD)/tools
+	@$(MAKE) -s -C tools/tcgprof
 
 compare: kernels tools
 	@scripts/compare.py
@@ -68,6 +71,11 @@ vm: kernel tools
 
 iperf3: kernel tools
 	@scripts/iperf3.py
+
+# The kernel that is measured, and one that tells where its code is from.
+profile: prepare tools
+	@for variant in '' profile; do DEBUG= VARIANT=$$variant scripts/kernel.sh || exit; done
+	@VARIANT= scripts/profile.py
 
 test: packages prepare
 	@scripts/test.sh
@@ -88,4 +96,4 @@ check-identity: prepare
 clean:
 	rm -rf $(foreach org,$(ORGANISATIONS),$(BUILD)/$(org) \
 			$(addprefix $(BUILD)/$(org)-,$(VARIANTS))) \
-		$(BUILD)/tools $(BUILD)/identity $(BUILD)/style
+		$(BUILD)/tools $(BUILD)/tcgprof $(BUILD)/identity $(BUILD)/style

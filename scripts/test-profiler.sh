@@ -3,9 +3,10 @@
 #
 # test-profiler.sh [ORG] - does the profiler count right? TAP on stdout.
 #
-# The model of the caches by itself, natively and under ThreadSanitizer; then
-# known.c in a guest, with what it says its windows have to have; then that the
-# plugin refuses what it does not understand.  The kernel has to be built.
+# The model of the caches by itself, natively and under ThreadSanitizer; what
+# profile.py makes of counts; known.c in a guest, with what it says its windows
+# have to have; then that the plugin refuses what it does not understand.  The
+# kernel has to be built.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
@@ -110,6 +111,7 @@ make -s -C "$TOP/tools/tcgprof" BUILD="$BUILD" tests >&2
 
 native "$O/cache-test" model
 native "$O/cache-test-tsan" "model, ThreadSanitizer"
+native "$TOP/scripts/rig/profiler-tests.py" "report"
 
 status=0
 guest "$work/w" "" /bin/known >"$work/expected" 2>"$work/errors" || status=$?

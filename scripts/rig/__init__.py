@@ -11,6 +11,8 @@ counters.py    what the guest's kernel counted during a run
 guest.py       puts these together: boot, run a script, judge the outcome
 options.py     what the user set on make's command line, checked
 results.py     a comparison's JSON file and its tables
+profiler.py    the benchmark under the profiler, tools/tcgprof
+categories.py  which part of the system a function is of
 program.py     how each program begins and ends
 guest-*.sh     what runs inside the guest; guest-init.sh is its /init
 

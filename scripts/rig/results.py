@@ -95,7 +95,7 @@ def provenance(result: Result) -> list[str]:
 
 
 def table(result: Result) -> str:
-    blocks = ["\n".join(_aligned(rows)) for rows in _tables(result)]
+    blocks = ["\n".join(aligned(rows)) for rows in _tables(result)]
     return "\n\n".join(["\n".join(provenance(result)), *blocks])
 
 
@@ -108,7 +108,7 @@ def markdown(result: Result, path: Path) -> str:
     return "\n\n".join(blocks)
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) if column == 0 else cell.rjust(width)
                        for column, (cell, width) in enumerate(zip(row, widths))) for row in rows]

@@ -24,6 +24,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../../tcgprof/mark.h"
 #include "fail.h"
 #include "report.h"
 #include "window.h"
@@ -122,11 +123,14 @@ static void take_sample(struct run *run, struct window *window, enum edge edge)
 static void window_open(struct control *control)
 {
 	take_sample(control->run, control->window, OPEN);
+	/* for a profiler of the emulator, if there is one */
+	tcgprof_start();
 	control->window->opened = true;
 }
 
 static void window_close(struct control *control)
 {
+	tcgprof_stop();
 	take_sample(control->run, control->window, CLOSE);
 	control->window->closed = true;
 }
