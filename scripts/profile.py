@@ -97,12 +97,13 @@ def by_category(run: profiler.Run) -> str:
         for column in profiler.COLUMNS:
             total[column] += counts[column]
     rows = [["per KB", "instr", "loads", "stores", "L1 misses", "L2 misses", "cold", "capacity", "coherence", "dirty"]]
+    columns = len(rows[0]) if run["cache"] != "none" else 2
     for name, counts in [*run["categories"].items(), ("all", total)]:
         numbers = [counts["insns"], counts["loads"], counts["stores"], counts["l1_misses"], profiler.l2_misses(counts),
                    counts["l2_cold"], counts["l2_capacity"], counts["l2_coherence"], counts["dirty"]]
         rows.append([name, *(f"{number / kilobytes(run):.{0 if column < 3 else 2}f}"
                              for column, number in enumerate(numbers))])
-    return "\n".join(results.aligned(rows))
+    return "\n".join(results.aligned([row[:columns] for row in rows]))
 
 
 def scheduler(run: profiler.Run) -> str:
@@ -111,7 +112,8 @@ def scheduler(run: profiler.Run) -> str:
     locks = run["scheduler_locks"]["lock_insns"] / kilobytes(run)
     return "\n".join(results.aligned([
         ["per KB", "instr", "of its locks", "together", "context switches"],
-        [categories.SCHEDULER, f"{own:.1f}", f"{locks:.1f}", f"{own + locks:.1f}", f"{run['ctxsw'] / kilobytes(run):.4f}"],
+        [categories.SCHEDULER, f"{own:.1f}", f"{locks:.1f}", f"{own + locks:.1f}",
+         f"{run['ctxsw'] / kilobytes(run):.4f}"],
     ]))
 
 

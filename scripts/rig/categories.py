@@ -21,7 +21,8 @@ LOCKING = "locking"
 SCHEDULER = "scheduler"
 
 # In the order of every table.
-ALL = ("network stack", SCHEDULER, LOCKING, "copy and checksum", "driver", "memory management", "interrupt", OTHER, USER)
+ALL = ("network stack", SCHEDULER, LOCKING, "copy and checksum", "driver", "memory management", "interrupt", OTHER,
+       USER)
 
 # The longest beginning of a file's name counts; a directory ends with a slash.
 _BY_NAME = {
@@ -115,7 +116,8 @@ def for_kernel(builddir: Path) -> Sources:
                        f"build it with: make kernel ORG={builddir.name} VARIANT=profile")
     same = (builddir / "System.map").read_bytes() == (debug / "System.map").read_bytes()
     if not same or _code(builddir / "vmlinux") != _code(debug / "vmlinux"):
-        raise RigError(f"the code of {debug}/vmlinux is not that of {builddir}/vmlinux: build both from the same source")
+        raise RigError(f"the code of {debug}/vmlinux is not that of {builddir}/vmlinux: "
+                       "build both from the same source")
     return Sources(debug / "vmlinux", BUILD / "linux")
 
 

@@ -77,8 +77,8 @@ def build(tree: Path, objects: Path, *flags: str) -> Path:
     objects.mkdir(parents=True, exist_ok=True)
     sources = [str(tree / name) for name in _FILES if not name.endswith(".h")]
     program = objects / "vmlinux"
-    subprocess.run(["cc", "-O2", "-fno-inline-functions", "-no-pie", "-Wl,-z,noexecstack", *flags, "-o", str(program), *sources],
-                   check=True, cwd=objects)
+    subprocess.run(["cc", "-O2", "-fno-inline-functions", "-no-pie", "-Wl,-z,noexecstack", *flags,
+                    "-o", str(program), *sources], check=True, cwd=objects)
     return program
 
 
@@ -96,7 +96,8 @@ def test_sources(tap: Tap, work: Path) -> None:
     for name, file in (("send", "net/ipv4/output.c"), ("schedule", "kernel/sched/core.c"),
                        ("lock", "kernel/locking/lock.S"), ("main", "init/main.c")):
         tap.equal(f"{name} is of {file}", sources.file(symbols[name]), file)
-    tap.equal("what is inlined is the function's it is inlined into", sources.category(symbols["send"] + 1), "network stack")
+    tap.equal("what is inlined is the function's it is inlined into", sources.category(symbols["send"] + 1),
+              "network stack")
     tap.equal("code without debug information is of no file", sources.file(symbols["_start"]), "")
     tap.equal("address 0 is user space", sources.category(0), categories.USER)
 
@@ -136,21 +137,24 @@ def test_windows(tap: Tap, work: Path) -> None:
     sources = categories.Sources(program, work / "linux")
     at = addresses(program)
     path = work / "window.1"
-    write_window(path, [(0, 0, "[user]", 7, 0), (0, at["send"], "send", 100, 3), (0, at["schedule"], "schedule", 20, 1),
-                        (1, at["send"], "send", 50, 4), (1, at["schedule"], "schedule", 30, 0), (1, at["lock"], "lock", 5, 9)])
+    send, schedule, lock = ((at[name], name) for name in ("send", "schedule", "lock"))
+    write_window(path, [(0, 0, "[user]", 7, 0), (0, *send, 100, 3), (0, *schedule, 20, 1),
+                        (1, *send, 50, 4), (1, *schedule, 30, 0), (1, *lock, 5, 9)])
     window = profiler.read(path)
     sums = profiler.by_category(window, sources)
     tap.equal("vCPUs and caches are read", (window.vcpus, window.cache), (2, "xeon"))
     tap.equal("instructions of a category are the sum over functions and vCPUs",
               {name: counts["insns"] for name, counts in sums.items() if counts["insns"]},
               {"network stack": 150, "scheduler": 50, "locking": 5, "user space": 7})
-    tap.equal("so are misses", {name: profiler.l2_misses(counts) for name, counts in sums.items() if counts["l2_coherence"]},
+    tap.equal("so are misses",
+              {name: profiler.l2_misses(counts) for name, counts in sums.items() if counts["l2_coherence"]},
               {"network stack": 7, "scheduler": 1, "locking": 9})
     tap.equal("the scheduler's locks are those that it called",
               profiler.scheduler_locks(window, sources)["lock_insns"], 5)
     tap.equal("functions are in the order of their misses",
               [(found["name"], found["category"], found["insns"]) for found in profiler.functions(window, sources)],
-              [("lock", "locking", 5), ("send", "network stack", 150), ("schedule", "scheduler", 50), ("[user]", "user space", 7)])
+              [("lock", "locking", 5), ("send", "network stack", 150), ("schedule", "scheduler", 50),
+               ("[user]", "user space", 7)])
     path.write_text("# tcgprof 2\n# vcpus 2\n# cache xeon\nvcpu\n")
     tap.refused("a window of another version", "another version", path)
     tap.refused("a window that is not there", "No such file", work / "window.9")

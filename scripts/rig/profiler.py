@@ -67,7 +67,8 @@ def read(path: Path) -> Window:
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
-        raise RigError(f"{path}: {error.strerror}; the guest has not stopped the profiler as often as it should") from error
+        raise RigError(f"{path}: {error.strerror}; "
+                       "the guest has not stopped the profiler as often as it should") from error
     if len(lines) < 4 or lines[0] != _FORMAT:
         raise RigError(f"{path} is not the profiler's, or of another version than {_FORMAT!r}; it begins: {lines[:1]}")
     names = lines[3].split("\t")[3:]
