@@ -80,8 +80,9 @@ profile: prepare tools
 test: packages prepare
 	@scripts/test.sh
 
+test-full: export CONNP_FULL := 1
 test-full: packages prepare
-	@CONNP_FULL=1 scripts/test.sh
+	@scripts/test.sh
 
 check-style: prepare
 	@for org in connp-l connp-t; do \

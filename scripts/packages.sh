@@ -18,6 +18,11 @@ packages="$packages qemu-system-x86 busybox-static iproute2 ethtool procps
 	util-linux pkg-config libevent-dev iperf3"
 # The checks.
 packages="$packages binutils sparse shellcheck mypy spin"
+# The full kernels' BTF, and what the kernel's own selftests are built with and
+# call (conformance.sh).
+[ -z "${CONNP_FULL:-}" ] && [ "$VARIANT" != full ] ||
+	packages="$packages dwarves libcap-dev libmnl-dev conntrack ipvsadm
+	iptables iputils-ping jq netcat-openbsd nftables socat tcpdump"
 
 missing_packages()
 {

@@ -1,0 +1,43 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# guest-conformance.sh LIST - the guest's side of scripts/conformance.sh: run
+# each of the kernel's selftests that LIST names (seconds that it may take,
+# program, arguments), and say where its output begins and ends.
+#
+# Each is run in its directory, as kselftest's runner does, and leaves nothing
+# to the next: no process, no namespace, no device.
+set -u
+
+# Tests that measure time say by how much they may be off on a slow machine,
+# which an emulator is.
+export KSFT_MACHINE_SLOW=yes
+# What mptcp's tests take to be unstable they report as passed otherwise.
+export SELFTESTS_MPTCP_LIB_OVERRIDE_FLAKY=1
+
+session=/tmp/session
+
+tidy()
+{
+	pkill -KILL -s "$(cat $session)" 2>/dev/null
+	ip -all netns delete 2>/dev/null
+	for link in /sys/class/net/*; do
+		[ "${link##*/}" = lo ] || ip link delete "${link##*/}"
+	done 2>/dev/null
+	tc qdisc delete dev lo root 2>/dev/null
+	tc qdisc delete dev lo ingress 2>/dev/null
+}
+
+while read -r seconds program arguments; do
+	echo "rig: begin $program"
+	begin=$(date +%s)
+	cd "/conformance/${program%/*}" || exit
+	status=0
+	# shellcheck disable=SC2086,SC2016 # words; sh of the session expands
+	setsid -w sh -c 'echo $$ >"$0"; exec timeout -k 5 "$@"' $session \
+		"$seconds" "./${program##*/}" $arguments </dev/null 2>&1 ||
+		status=$?
+	printf '\nrig: end %d %d\n' $status $(($(date +%s) - begin))
+	tidy
+done <"$1"
+exit 0
