@@ -277,14 +277,16 @@ bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
  * @ret: what tcp_connect() returned
  *
  * Data that goes with the SYN is in user memory, which may have to be faulted
- * in; and out of memory is no answer where stock waits for some.
+ * in; keys of TCP-AO that are not the peer's are removed after a grace period
+ * that tcp_ao_connect_init() waits for; and out of memory is no answer where
+ * stock waits for some.
  *
  * Context: process.
  * Return: false if the caller has to go on itself.
  */
 bool tcp_connp_connect(struct sock *sk, int *ret)
 {
-	return !tcp_sk(sk)->fastopen_req &&
+	return !tcp_sk(sk)->fastopen_req && !tcp_connp_has_ao(sk) &&
 	       tcp_connp_call(sk, tcp_connp_connect_fn, 0, ret) &&
 	       *ret != -ENOBUFS;
 }

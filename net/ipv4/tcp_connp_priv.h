@@ -7,6 +7,7 @@
 #define _TCP_CONNP_PRIV_H
 
 #include <linux/completion.h>
+#include <linux/tcp.h>
 #include <net/tcp_connp.h>
 
 /**
@@ -28,6 +29,19 @@ struct tcp_connp_call {
 	int			ret;
 	struct completion	done;
 };
+
+/* Has @sk keys of TCP-AO?  Context: @sk owned. */
+#ifdef CONFIG_TCP_AO
+static inline bool tcp_connp_has_ao(const struct sock *sk)
+{
+	return rcu_access_pointer(tcp_sk(sk)->ao_info);
+}
+#else
+static inline bool tcp_connp_has_ao(const struct sock *sk)
+{
+	return false;
+}
+#endif
 
 /* net/ipv4/tcp_connp.c */
 extern struct tcp_connp_group *tcp_connp_groups;
