@@ -40,6 +40,9 @@ void limits_raise_nofile(const struct options *opt)
 	struct rlimit limit;
 	unsigned long nr_open;
 
+	/* what stands idle, and a listening socket for each thread */
+	if (opt->mode == MODE_CRR)
+		need += opt->nr_nics * (1UL + opt->threads);
 	if (getrlimit(RLIMIT_NOFILE, &limit))
 		die(EXIT_SETUP, "getrlimit(RLIMIT_NOFILE): %s", strerror(errno));
 	if (limit.rlim_cur >= need)

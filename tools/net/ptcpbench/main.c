@@ -15,6 +15,13 @@
  *	server$ ptcpbench serve -c 192 -a 10.0.1.2,10.0.2.2 -d 180 --json
  *	client$ ptcpbench sink  -c 192 -a 10.0.1.2,10.0.2.2 --verify
  *
+ * With --mode rr the sink sends requests on these connections and measures how
+ * long each waits for its response; with --mode crr each request has a new
+ * connection:
+ *
+ *	server$ ptcpbench serve -m rr -c 192 -a 10.0.1.2,10.0.2.2
+ *	client$ ptcpbench sink  -m rr -c 192 -a 10.0.1.2,10.0.2.2 -d 60 --json
+ *
  * It goes like this, a file each:
  *
  *	options.c	the command line
@@ -24,8 +31,15 @@
  *	worker.c	the workers' loops; at their connections' events
  *	serve.c		  the sending end sends
  *	sink.c		  the receiving end receives
+ *	ask.c		  or, with --mode rr or crr, the sink asks
+ *	answer.c	  and serve answers,
+ *	exchange.c	  in messages of a known size
+ *	check.c		--verify
+ *	message.c	messages and last words
  *	stream.h	what they say to each other, and the data's pattern
+ *	standing.c	crr: the connections that stand idle beside the others
  *	window.c	the main thread opens and closes the measured window
+ *	histogram.c	how long requests took
  *	report.c	figures out of it
  *	fail.c		anything that went wrong, which ends the run
  *
@@ -65,6 +79,24 @@ static struct event *catch_signal(struct run *run, int number)
 	return event;
 }
 
+static const struct role_ops *const ops[][2] = {
+	[MODE_STREAM] = { [ROLE_SERVE] = &serve_ops, [ROLE_SINK] = &sink_ops },
+	[MODE_RR] = { [ROLE_SERVE] = &answer_ops, [ROLE_SINK] = &ask_ops },
+	[MODE_CRR] = { [ROLE_SERVE] = &answer_ops, [ROLE_SINK] = &ask_ops },
+};
+
+static struct conn *conns_create(unsigned int count)
+{
+	struct conn *conns = aligned_alloc(CACHE_LINE, count * sizeof(*conns));
+
+	if (!conns)
+		die(EXIT_SETUP, "no memory for %u connections", count);
+	memset(conns, 0, count * sizeof(*conns));
+	for (unsigned int i = 0; i < count; i++)
+		conns[i].fd = -1;
+	return conns;
+}
+
 static void run_init(struct run *run, const struct options *opt)
 {
 	struct timespec time;
@@ -72,7 +104,7 @@ static void run_init(struct run *run, const struct options *opt)
 	clock_gettime(CLOCK_REALTIME, &time);
 	*run = (struct run){
 		.opt = opt,
-		.ops = opt->role == ROLE_SERVE ? &serve_ops : &sink_ops,
+		.ops = ops[opt->mode][opt->role],
 		.base = event_base_new(),
 		.notify = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
 		/* so that an earlier run's data does not pass for this one's */
@@ -83,25 +115,43 @@ static void run_init(struct run *run, const struct options *opt)
 		die(EXIT_SETUP, "event_base_new failed: no epoll, or no memory");
 	if (run->notify < 0)
 		die(EXIT_SETUP, "eventfd: %s", strerror(errno));
-	run->conns = aligned_alloc(CACHE_LINE, opt->conns * sizeof(*run->conns));
-	if (!run->conns)
-		die(EXIT_SETUP, "no memory for %u connections", opt->conns);
-	memset(run->conns, 0, opt->conns * sizeof(*run->conns));
-	for (unsigned int i = 0; i < opt->conns; i++)
-		run->conns[i].fd = -1;
+	/* with more to be accepted, there are as many as there come to be */
+	if (!keeps_listening(opt))
+		run->conns = conns_create(opt->conns);
+	run->standing = stands_idle(opt) ? conns_create(opt->nr_nics) :
+					   run->conns;
 	workers_create(run);
+}
+
+static void conns_free(struct run *run)
+{
+	struct conn *conn, *next;
+
+	for (conn = next_conn(run, NULL); conn; conn = next) {
+		next = next_conn(run, conn);
+		if (conn->fd >= 0)
+			close(conn->fd);
+		if (!run->conns)
+			free(conn);
+	}
+	for (unsigned int i = 0; i < nr_standing(run->opt); i++)
+		if (stands_idle(run->opt) && run->standing[i].fd >= 0)
+			close(run->standing[i].fd);
+	if (stands_idle(run->opt))
+		free(run->standing);
+	free(run->conns);
 }
 
 static void run_free(struct run *run)
 {
-	for (unsigned int i = 0; i < run->opt->conns; i++)
-		if (run->conns[i].fd >= 0)
-			close(run->conns[i].fd);
+	conns_free(run);
+	close_listeners(run);
+	for (unsigned int n = 0; n < run->opt->threads; n++)
+		free(run->workers[n].latency);
 	for (unsigned int n = 0; n < run->opt->threads; n++)
 		close(run->workers[n].wake);
 	for (unsigned int i = 0; i < run->nr_errors && i < MAX_ERRORS; i++)
 		free(run->errors[i]);
-	free(run->conns);
 	free(run->workers);
 	close(run->notify);
 	event_base_free(run->base);

@@ -23,8 +23,20 @@ static const char help[] =
 "  ptcpbench serve [options]      on the system under test: accepts, sends\n"
 "  ptcpbench sink -a ADDR [...]   on the other side: connects, discards\n"
 "\n"
-"Both ends take the same -c, the same addresses in the same order, and\n"
-"--active at both or at neither.\n"
+"Both ends take the same --mode, -c, --request and --response, the same\n"
+"addresses in the same order, and --active at both or at neither.\n"
+"\n"
+"Modes\n"
+"  -m, --mode stream      serve sends all it can, for throughput (default)\n"
+"             rr          the sink sends requests and serve answers, for\n"
+"                         latency: one request under way on each connection,\n"
+"                         the next follows when the response is there\n"
+"             crr         the same with a new connection for each request, for\n"
+"                         the connection rate: connect, request, response,\n"
+"                         close. serve closes first, so TIME_WAIT is at its\n"
+"                         side (net.ipv4.tcp_max_tw_buckets), and the sink's\n"
+"                         ports are soon free again: it needs as many as -c,\n"
+"                         for each address\n"
 "\n"
 "Connections\n"
 "  -a, --address LIST     the listening end's addresses, one a NIC, separated\n"
@@ -38,20 +50,27 @@ static const char help[] =
 "  -t, --threads N        default: the CPUs this process may use, but no more\n"
 "                         than connections\n"
 "  -A, --active           turn the open around: serve connects, sink listens;\n"
-"                         the data still flows from serve to sink\n"
+"                         the data still flows from serve to sink, requests\n"
+"                         from sink to serve; not with crr\n"
 "      --timeout S        to establish all connections (default 60)\n"
 "      --stall S          longest time a connection may make no progress\n"
 "                         (default 120: thousands of connections on a slow\n"
 "                         machine may each wait that long for their turn)\n"
 "\n"
-"serve only\n"
+"Requests (rr and crr), at both ends\n"
+"      --request N[k|M]   bytes of a request (default 1), up to 1G\n"
+"      --response N[k|M]  and of a response (default 1)\n"
+"\n"
+"serve only, with rr and crr sink only\n"
 "  -d, --duration S       measure for S seconds (default 180)\n"
-"  -b, --bytes N[k|M|G]   or until N bytes are delivered, in all, an equal\n"
-"                         part by each connection (suffixes are powers of\n"
-"                         1024)\n"
 "  -w, --warmup N         excluded from the figures: N seconds before -d\n"
 "                         (default 2), or the first N per cent of the bytes\n"
 "                         of -b (default 10); 0 for none\n"
+"\n"
+"serve only, mode stream\n"
+"  -b, --bytes N[k|M|G]   or until N bytes are delivered, in all, an equal\n"
+"                         part by each connection (suffixes are powers of\n"
+"                         1024)\n"
 "      --write            send with write() from the same data instead of\n"
 "                         sendfile()\n"
 "      --file-size N[k|M] size of each thread's file (default 1M: larger than\n"
@@ -60,8 +79,8 @@ static const char help[] =
 "                         caches and small guests)\n"
 "      --dir DIR          make the files in DIR (default: in memory, memfd)\n"
 "\n"
-"sink only\n"
-"      --verify           check every byte of every stream\n"
+"sink only, with rr and crr either end\n"
+"      --verify           check every byte of what arrives\n"
 "\n"
 "Output\n"
 "      --json[=FILE]      the result as JSON, to stdout or FILE\n"
@@ -77,8 +96,13 @@ static const char help[] =
 "stream, and fairness compares the connections' own rates from start to end.\n"
 "sink's figures cover the whole run, warm-up included.\n"
 "\n"
+"With rr and crr the figures of both ends are the requests made within the\n"
+"sink's window, each with the whole time that it took: from just before it was\n"
+"sent, with crr from just before connect(), until its response was there. The\n"
+"sink's percentiles are right to three digits, its count and maximum exactly.\n"
+"\n"
 "Exit codes\n"
-"  0  every stream arrived whole (and, with --verify, unchanged)\n"
+"  0  every stream or response arrived whole (and, with --verify, unchanged)\n"
 "  1  a connection was lost, stalled, or its stream short or wrong, or the\n"
 "     run was interrupted; the reasons are on stderr and in the JSON\n"
 "  2  bad usage\n"
@@ -201,7 +225,8 @@ static unsigned int usable_cpus(void)
 
 enum {
 	OPT_WRITE = 256, OPT_FILE_SIZE, OPT_DIR, OPT_VERIFY, OPT_JSON,
-	OPT_PROGRESS, OPT_READY, OPT_TIMEOUT, OPT_STALL,
+	OPT_PROGRESS, OPT_READY, OPT_TIMEOUT, OPT_STALL, OPT_REQUEST,
+	OPT_RESPONSE, NR_OPTS
 };
 
 static const struct option longopts[] = {
@@ -210,6 +235,9 @@ static const struct option longopts[] = {
 	{ "connections", required_argument, NULL, 'c' },
 	{ "threads",	 required_argument, NULL, 't' },
 	{ "active",	 no_argument,	    NULL, 'A' },
+	{ "mode",	 required_argument, NULL, 'm' },
+	{ "request",	 required_argument, NULL, OPT_REQUEST },
+	{ "response",	 required_argument, NULL, OPT_RESPONSE },
 	{ "timeout",	 required_argument, NULL, OPT_TIMEOUT },
 	{ "stall",	 required_argument, NULL, OPT_STALL },
 	{ "duration",	 required_argument, NULL, 'd' },
@@ -226,12 +254,59 @@ static const struct option longopts[] = {
 	{ }
 };
 
-/* Only one end knows what to do with these. */
-static void check_role(const struct options *opt, enum role owner,
-		       const char *name)
+#define SERVE	(1 << ROLE_SERVE)
+#define SINK	(1 << ROLE_SINK)
+
+/* The ends that know what to do with these, in mode stream and in the others. */
+static const struct {
+	int option;
+	const char *name;
+	unsigned int stream, requests;
+} owners[] = {
+	{ 'd', "-d", SERVE, SINK },
+	{ 'w', "-w", SERVE, SINK },
+	{ 'b', "-b", SERVE, 0 },
+	{ OPT_WRITE, "--write", SERVE, 0 },
+	{ OPT_FILE_SIZE, "--file-size", SERVE, 0 },
+	{ OPT_DIR, "--dir", SERVE, 0 },
+	{ OPT_VERIFY, "--verify", SINK, SERVE | SINK },
+	{ OPT_REQUEST, "--request", 0, SERVE | SINK },
+	{ OPT_RESPONSE, "--response", 0, SERVE | SINK },
+};
+
+/* The mode may come behind them. */
+static void check_owners(const struct options *opt, const bool *given)
 {
-	if (opt->role != owner)
-		usage("%s belongs to ptcpbench %s", name, role_name(owner));
+	for (size_t i = 0; i < sizeof(owners) / sizeof(*owners); i++) {
+		unsigned int owner = opt->mode == MODE_STREAM ?
+				     owners[i].stream : owners[i].requests;
+
+		if (!given[owners[i].option] || owner & 1 << opt->role)
+			continue;
+		if (!owner)
+			usage("%s: not with --mode %s", owners[i].name,
+			      mode_name(opt->mode));
+		usage("%s belongs to ptcpbench %s", owners[i].name,
+		      role_name(other_role(opt->role)));
+	}
+}
+
+static enum mode parse_mode(const char *text)
+{
+	for (enum mode mode = MODE_STREAM; mode <= MODE_CRR; mode++)
+		if (!strcmp(text, mode_name(mode)))
+			return mode;
+	usage("-m %s: expected stream, rr or crr", text);
+}
+
+static uint64_t parse_message(const char *name, const char *text)
+{
+	uint64_t size = parse_size(name, text);
+
+	if (size > STREAM_FILE_MAX)
+		usage("%s %s: expected at most %d M", name, text,
+		      STREAM_FILE_MAX >> 20);
+	return size;
 }
 
 static void parse_role(struct options *opt, int argc, char **argv)
@@ -253,7 +328,7 @@ static void parse_role(struct options *opt, int argc, char **argv)
 /* What only makes sense together, and the defaults that depend on others. */
 static void complete(struct options *opt)
 {
-	if (opt->role == ROLE_SERVE) {
+	if (measures(opt)) {
 		if (opt->duration && opt->bytes)
 			usage("-d and -b: give one of them");
 		if (!opt->duration && !opt->bytes)
@@ -268,6 +343,12 @@ static void complete(struct options *opt)
 		if (opt->file_size % STREAM_PAGE || opt->file_size > STREAM_FILE_MAX)
 			usage("--file-size: expected a multiple of %d, at most %d M",
 			      STREAM_PAGE, STREAM_FILE_MAX >> 20);
+	}
+	if (opt->mode == MODE_CRR && opt->active)
+		usage("-A: with crr it is the sink that connects");
+	if (opt->mode != MODE_STREAM) {
+		opt->request = opt->request ?: 1;
+		opt->response = opt->response ?: 1;
 	}
 	if (!opt->nr_nics) {
 		if (!listens(opt))
@@ -294,6 +375,7 @@ static void complete(struct options *opt)
 
 void options_parse(struct options *opt, int argc, char **argv)
 {
+	bool given[NR_OPTS] = { };
 	int c;
 
 	*opt = (struct options){
@@ -309,8 +391,9 @@ void options_parse(struct options *opt, int argc, char **argv)
 
 	/* getopt's own messages name the option; 2 is past the role */
 	argv[1] = argv[0];
-	while ((c = getopt_long(argc - 1, argv + 1, "a:p:c:t:Ad:b:w:h",
+	while ((c = getopt_long(argc - 1, argv + 1, "a:p:c:t:Am:d:b:w:h",
 				longopts, NULL)) != -1) {
+		given[c] = true;
 		switch (c) {
 		case 'a':
 			parse_addresses(opt, optarg);
@@ -327,6 +410,15 @@ void options_parse(struct options *opt, int argc, char **argv)
 		case 'A':
 			opt->active = true;
 			break;
+		case 'm':
+			opt->mode = parse_mode(optarg);
+			break;
+		case OPT_REQUEST:
+			opt->request = parse_message("--request", optarg);
+			break;
+		case OPT_RESPONSE:
+			opt->response = parse_message("--response", optarg);
+			break;
 		case OPT_TIMEOUT:
 			opt->timeout = parse_number("--timeout", optarg, 0.1);
 			break;
@@ -334,31 +426,24 @@ void options_parse(struct options *opt, int argc, char **argv)
 			opt->stall = parse_number("--stall", optarg, 0.1);
 			break;
 		case 'd':
-			check_role(opt, ROLE_SERVE, "-d");
 			opt->duration = parse_number("-d", optarg, 0.1);
 			break;
 		case 'b':
-			check_role(opt, ROLE_SERVE, "-b");
 			opt->bytes = parse_size("-b", optarg);
 			break;
 		case 'w':
-			check_role(opt, ROLE_SERVE, "-w");
 			opt->warmup = parse_number("-w", optarg, 0);
 			break;
 		case OPT_WRITE:
-			check_role(opt, ROLE_SERVE, "--write");
 			opt->use_write = true;
 			break;
 		case OPT_FILE_SIZE:
-			check_role(opt, ROLE_SERVE, "--file-size");
 			opt->file_size = parse_size("--file-size", optarg);
 			break;
 		case OPT_DIR:
-			check_role(opt, ROLE_SERVE, "--dir");
 			opt->dir = optarg;
 			break;
 		case OPT_VERIFY:
-			check_role(opt, ROLE_SINK, "--verify");
 			opt->verify = true;
 			break;
 		case OPT_JSON:
@@ -380,5 +465,6 @@ void options_parse(struct options *opt, int argc, char **argv)
 	}
 	if (optind < argc - 1)
 		usage("%s: unexpected", argv[1 + optind]);
+	check_owners(opt, given);
 	complete(opt);
 }

@@ -10,16 +10,18 @@
 #include <string.h>
 
 #include "fail.h"
+#include "histogram.h"
 #include "report.h"
 
 /* What was measured between the edges. */
 struct figures {
 	double seconds;
-	uint64_t bytes;
+	uint64_t moved;		/* bytes, or requests */
 	uint64_t retrans;
 	double fairness;
-	double *thread_bytes;
-	double *nic_bytes;
+	double *thread_moved;
+	double *nic_moved;
+	struct histogram *latency;	/* NULL: not measured here */
 	bool system;
 	uint64_t ctxsw;
 	double cpu[NR_CPU_STATES];
@@ -31,9 +33,32 @@ static const char *const cpu_names[NR_CPU_STATES] = {
 	"user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal",
 };
 
+static double per_second(double count, double seconds)
+{
+	return seconds > 0 ? count / seconds : 0;
+}
+
 static double mbps(double bytes, double seconds)
 {
-	return seconds > 0 ? bytes * 8 / 1e6 / seconds : 0;
+	return per_second(bytes * 8 / 1e6, seconds);
+}
+
+/* Mb/s, or requests per second. */
+static double rate(const struct options *opt, double moved, double seconds)
+{
+	return opt->mode == MODE_STREAM ? mbps(moved, seconds) :
+					  per_second(moved, seconds);
+}
+
+/* and in JSON */
+static const char *rate_name(const struct options *opt)
+{
+	return opt->mode == MODE_STREAM ? "mbps" : "rps";
+}
+
+static const char *rate_unit(const struct options *opt)
+{
+	return opt->mode == MODE_STREAM ? "Mb/s" : "requests/s";
 }
 
 static double seconds_of(struct timeval tv)
@@ -46,26 +71,37 @@ void report_progress(struct run *run, const struct window *window)
 	static double last_time;
 	static uint64_t last_moved;
 	const char *phase = "running";
+	uint64_t moved = run_moved(run);
 	double time = now();
-	uint64_t moved = 0;
 
-	for (unsigned int n = 0; n < run->opt->threads; n++)
-		moved += atomic_load_explicit(&run->workers[n].moved,
-					      memory_order_relaxed);
-	if (run->opt->role == ROLE_SERVE)
+	if (run->opt->role == ROLE_SERVE || run->opt->mode != MODE_STREAM)
 		phase = window->closed ? "draining" :
 			window->opened ? "measuring" : "warming up";
-	fprintf(stderr, "ptcpbench %s: %6.1f s %-10s %10.1f Mb/s, %u of %u connections done\n",
+	fprintf(stderr, "ptcpbench %s: %6.1f s %-10s %10.1f %s, %u of %u connections done\n",
 		role_name(run->opt->role), time - run->started_at, phase,
-		mbps(moved - last_moved,
+		rate(run->opt, moved - last_moved,
 		     time - (last_time ? last_time : run->started_at)),
-		atomic_load(&run->done), run->opt->conns);
+		rate_unit(run->opt), atomic_load(&run->done), run->opt->conns);
 	last_time = time;
 	last_moved = moved;
 }
 
-static uint64_t flow_bytes(const struct flow *flow)
+static const struct flow *flow_of(const struct run *run,
+				  const struct window *window,
+				  const struct conn *conn)
 {
+	return &window->flows[conn - run->conns];
+}
+
+/* What counts of what it moved. */
+static uint64_t measured(const struct run *run, const struct window *window,
+			 const struct conn *conn)
+{
+	const struct flow *flow;
+
+	if (run->opt->mode != MODE_STREAM)
+		return conn->measured;
+	flow = flow_of(run, window, conn);
 	return flow->bytes[CLOSE] - flow->bytes[OPEN];
 }
 
@@ -76,13 +112,12 @@ static uint64_t flow_bytes(const struct flow *flow)
  */
 static double fairness(const struct run *run, const struct window *window)
 {
+	const struct conn *conn;
 	double sum = 0, squares = 0, x;
 
-	for (unsigned int i = 0; i < run->opt->conns; i++) {
-		const struct conn *conn = &run->conns[i];
-
+	for (conn = next_conn(run, NULL); conn; conn = next_conn(run, conn)) {
 		if (conn->target == UINT64_MAX)
-			x = flow_bytes(&window->flows[i]);
+			x = measured(run, window, conn);
 		else
 			x = conn->target / (conn->finished_at - run->started_at);
 		sum += x;
@@ -91,17 +126,33 @@ static double fairness(const struct run *run, const struct window *window)
 	return squares > 0 ? sum * sum / (run->opt->conns * squares) : 0;
 }
 
+static struct histogram *get_latency(const struct run *run)
+{
+	struct histogram *all;
+
+	if (!run->workers[0].latency)
+		return NULL;
+	all = calloc(1, sizeof(*all));
+	if (!all)
+		die(EXIT_RUN, "out of memory for the result");
+	for (unsigned int n = 0; n < run->opt->threads; n++)
+		histogram_add(all, run->workers[n].latency);
+	return all;
+}
+
 static void get_figures(const struct run *run, const struct window *window,
 			struct figures *fig)
 {
 	const struct sample *open = &window->edge[OPEN];
 	const struct sample *close = &window->edge[CLOSE];
+	const struct conn *conn;
 
 	*fig = (struct figures){
 		.seconds = close->time - open->time,
 		.fairness = fairness(run, window),
-		.thread_bytes = calloc(run->opt->threads, sizeof(double)),
-		.nic_bytes = calloc(run->opt->nr_nics, sizeof(double)),
+		.thread_moved = calloc(run->opt->threads, sizeof(double)),
+		.nic_moved = calloc(run->opt->nr_nics, sizeof(double)),
+		.latency = get_latency(run),
 		.system = open->system && close->system,
 		.ctxsw = close->ctxsw - open->ctxsw,
 		.voluntary = close->self.ru_nvcsw - open->self.ru_nvcsw,
@@ -111,25 +162,30 @@ static void get_figures(const struct run *run, const struct window *window,
 		.cpu_sys = seconds_of(close->self.ru_stime) -
 			   seconds_of(open->self.ru_stime),
 	};
-	if (!fig->thread_bytes || !fig->nic_bytes)
+	if (!fig->thread_moved || !fig->nic_moved)
 		die(EXIT_RUN, "out of memory for the result");
 	for (int i = 0; i < NR_CPU_STATES; i++)
 		fig->cpu[i] = close->cpu[i] - open->cpu[i];
-	for (unsigned int i = 0; i < run->opt->conns; i++) {
-		const struct conn *conn = &run->conns[i];
-		const struct flow *flow = &window->flows[i];
+	for (conn = next_conn(run, NULL); conn; conn = next_conn(run, conn)) {
+		uint64_t moved = measured(run, window, conn);
 
-		fig->bytes += flow_bytes(flow);
-		fig->retrans += flow->retrans[CLOSE] - flow->retrans[OPEN];
-		fig->thread_bytes[conn->worker->index] += flow_bytes(flow);
-		fig->nic_bytes[conn->nic] += flow_bytes(flow);
+		fig->moved += moved;
+		fig->thread_moved[conn->worker->index] += moved;
+		fig->nic_moved[conn->nic] += moved;
+		if (window->flows) {
+			const struct flow *flow = flow_of(run, window, conn);
+
+			fig->retrans += flow->retrans[CLOSE] -
+					flow->retrans[OPEN];
+		}
 	}
 }
 
 static void free_figures(struct figures *fig)
 {
-	free(fig->thread_bytes);
-	free(fig->nic_bytes);
+	free(fig->thread_moved);
+	free(fig->nic_moved);
+	free(fig->latency);
 }
 
 static double busy(const struct figures *fig)
@@ -142,37 +198,89 @@ static double busy(const struct figures *fig)
 	return sum;
 }
 
-static uint64_t total_bytes(const struct run *run)
+static uint64_t total_moved(const struct run *run)
 {
+	const struct conn *conn;
 	uint64_t total = 0;
 
-	for (unsigned int i = 0; i < run->opt->conns; i++)
-		total += run->conns[i].moved;
+	for (conn = next_conn(run, NULL); conn; conn = next_conn(run, conn))
+		total += conn->moved;
 	return total;
+}
+
+/* Whose retransmits are known: serve's, of connections that stay. */
+static bool knows_retransmits(const struct options *opt)
+{
+	return opt->role == ROLE_SERVE && opt->mode != MODE_CRR;
+}
+
+/* Places that serve keeps for connections to come are none. */
+static bool knows_fairness(const struct options *opt)
+{
+	return !keeps_listening(opt);
+}
+
+static bool verifies(const struct options *opt)
+{
+	return opt->role == ROLE_SINK || opt->mode != MODE_STREAM;
+}
+
+/* What --json calls them, and the text; in thousandths of all. */
+static const struct {
+	const char *name;
+	unsigned int permille;
+} quantiles[] = {
+	{ "p50", 500 }, { "p90", 900 }, { "p99", 990 }, { "p99.9", 999 },
+};
+
+static double microseconds(uint64_t nanoseconds)
+{
+	return nanoseconds / 1e3;
+}
+
+static void print_latency(FILE *out, const struct histogram *latency)
+{
+	fprintf(out, "  latency (us)     ");
+	for (size_t i = 0; i < sizeof(quantiles) / sizeof(*quantiles); i++)
+		fprintf(out, " %s %.1f,", quantiles[i].name,
+			microseconds(histogram_quantile(latency,
+							quantiles[i].permille)));
+	fprintf(out, " max %.1f\n", microseconds(latency->max));
 }
 
 static void print_text(FILE *out, const struct run *run,
 		       const struct figures *fig)
 {
 	const struct options *opt = run->opt;
+	const char *unit = opt->mode == MODE_STREAM ? "Mb/s" : "1/s";
 
-	fprintf(out, "ptcpbench %s: %.2f Mb/s in %.2f s, %u connections, %u threads, %u addresses, %s\n",
-		role_name(opt->role), mbps(fig->bytes, fig->seconds),
-		fig->seconds, opt->conns, opt->threads, opt->nr_nics,
-		opt->role == ROLE_SINK ?
+	fprintf(out, "ptcpbench %s: %.2f %s in %.2f s, ", role_name(opt->role),
+		rate(opt, fig->moved, fig->seconds), rate_unit(opt),
+		fig->seconds);
+	if (opt->mode != MODE_STREAM)
+		fprintf(out, "%s, requests of %" PRIu64 " and responses of %" PRIu64 " bytes, ",
+			mode_name(opt->mode), opt->request, opt->response);
+	fprintf(out, "%u connections, %u threads, %u addresses, %s\n",
+		opt->conns, opt->threads, opt->nr_nics,
+		verifies(opt) ?
 			opt->verify ? "every byte checked" : "not checked" :
 			opt->use_write ? "write" : "sendfile");
-	fprintf(out, "  threads (Mb/s)   ");
+	if (fig->latency)
+		print_latency(out, fig->latency);
+	fprintf(out, "  threads (%s)   ", unit);
 	for (unsigned int n = 0; n < opt->threads; n++)
-		fprintf(out, " %.2f", mbps(fig->thread_bytes[n], fig->seconds));
-	fprintf(out, "\n  addresses (Mb/s) ");
+		fprintf(out, " %.2f",
+			rate(opt, fig->thread_moved[n], fig->seconds));
+	fprintf(out, "\n  addresses (%s) ", unit);
 	for (unsigned int n = 0; n < opt->nr_nics; n++)
 		fprintf(out, " %s %.2f", opt->nics[n],
-			mbps(fig->nic_bytes[n], fig->seconds));
-	fprintf(out, "\n  bytes             %" PRIu64 " measured, %" PRIu64 " in all\n",
-		fig->bytes, total_bytes(run));
-	fprintf(out, "  fairness (Jain)   %.4f\n", fig->fairness);
-	if (opt->role == ROLE_SERVE)
+			rate(opt, fig->nic_moved[n], fig->seconds));
+	fprintf(out, "\n  %-8s          %" PRIu64 " measured, %" PRIu64 " in all\n",
+		opt->mode == MODE_STREAM ? "bytes" : "requests", fig->moved,
+		total_moved(run));
+	if (knows_fairness(opt))
+		fprintf(out, "  fairness (Jain)   %.4f\n", fig->fairness);
+	if (knows_retransmits(opt))
 		fprintf(out, "  retransmits       %" PRIu64 "\n", fig->retrans);
 	fprintf(out, "  context switches  ");
 	if (fig->system)
@@ -205,28 +313,54 @@ static void json_string(FILE *out, const char *text)
 	fputc('"', out);
 }
 
-static void json_rates(FILE *out, const char *name, const double *bytes,
-		       unsigned int count, double seconds)
+static void json_rates(FILE *out, const struct options *opt, const char *of,
+		       const double *moved, unsigned int count, double seconds)
 {
-	fprintf(out, " \"%s\": [", name);
+	fprintf(out, " \"%s_%s\": [", rate_name(opt), of);
 	for (unsigned int n = 0; n < count; n++)
-		fprintf(out, "%s%.3f", n ? ", " : "", mbps(bytes[n], seconds));
+		fprintf(out, "%s%.3f", n ? ", " : "",
+			rate(opt, moved[n], seconds));
 	fprintf(out, "],\n");
+}
+
+static void json_nulls(FILE *out, const char *const *names)
+{
+	for (; *names; names++)
+		fprintf(out, " \"%s\": null,\n", *names);
+}
+
+static void json_latency(FILE *out, const struct histogram *latency)
+{
+	if (!latency) {
+		fprintf(out, " \"latency_us\": null,\n");
+		return;
+	}
+	fprintf(out, " \"latency_us\": {\"count\": %" PRIu64 ", \"mean\": %.3f, \"min\": %.3f",
+		latency->count, microseconds(latency->sum) / latency->count,
+		microseconds(latency->min));
+	for (size_t i = 0; i < sizeof(quantiles) / sizeof(*quantiles); i++)
+		fprintf(out, ", \"%s\": %.3f", quantiles[i].name,
+			microseconds(histogram_quantile(latency,
+							quantiles[i].permille)));
+	fprintf(out, ", \"max\": %.3f},\n", microseconds(latency->max));
 }
 
 /* How many connections each thread has on each NIC. */
 static void json_spread(FILE *out, const struct run *run)
 {
 	const struct options *opt = run->opt;
+	const struct conn *conn;
 	unsigned int *count;
 
+	if (keeps_listening(opt)) {
+		fprintf(out, " \"conns_thread_nic\": null,\n");
+		return;
+	}
 	count = calloc(opt->threads * opt->nr_nics, sizeof(*count));
 	if (!count)
 		die(EXIT_RUN, "out of memory for the result");
-	for (unsigned int i = 0; i < opt->conns; i++)
-		if (run->conns[i].worker)
-			count[run->conns[i].worker->index * opt->nr_nics +
-			      run->conns[i].nic]++;
+	for (conn = next_conn(run, NULL); conn; conn = next_conn(run, conn))
+		count[conn->worker->index * opt->nr_nics + conn->nic]++;
 	fprintf(out, " \"conns_thread_nic\": [");
 	for (unsigned int t = 0; t < opt->threads; t++)
 		for (unsigned int n = 0; n < opt->nr_nics; n++)
@@ -237,17 +371,34 @@ static void json_spread(FILE *out, const struct run *run)
 	free(count);
 }
 
+/* Each has a figure in some modes only. */
+static const char *const stream_names[] = {
+	"bytes", "mbps", "mbps_thread", "mbps_nic", NULL
+};
+
+static const char *const request_names[] = {
+	"requests", "rps", "rps_thread", "rps_nic", NULL
+};
+
 static void json_figures(FILE *out, const struct run *run,
 			 const struct figures *fig)
 {
 	const struct options *opt = run->opt;
 
-	fprintf(out, " \"seconds\": %.6f,\n \"bytes\": %" PRIu64 ",\n \"mbps\": %.3f,\n",
-		fig->seconds, fig->bytes, mbps(fig->bytes, fig->seconds));
-	json_rates(out, "mbps_thread", fig->thread_bytes, opt->threads, fig->seconds);
-	json_rates(out, "mbps_nic", fig->nic_bytes, opt->nr_nics, fig->seconds);
-	fprintf(out, " \"fairness\": %.6f,\n", fig->fairness);
-	if (opt->role == ROLE_SERVE)
+	fprintf(out, " \"seconds\": %.6f,\n \"%s\": %" PRIu64 ",\n \"%s\": %.3f,\n",
+		fig->seconds, opt->mode == MODE_STREAM ? "bytes" : "requests",
+		fig->moved, rate_name(opt),
+		rate(opt, fig->moved, fig->seconds));
+	json_rates(out, opt, "thread", fig->thread_moved, opt->threads,
+		   fig->seconds);
+	json_rates(out, opt, "nic", fig->nic_moved, opt->nr_nics, fig->seconds);
+	json_nulls(out, opt->mode == MODE_STREAM ? request_names : stream_names);
+	json_latency(out, fig->latency);
+	if (knows_fairness(opt))
+		fprintf(out, " \"fairness\": %.6f,\n", fig->fairness);
+	else
+		fprintf(out, " \"fairness\": null,\n");
+	if (knows_retransmits(opt))
 		fprintf(out, " \"retransmits\": %" PRIu64 ",\n", fig->retrans);
 	else
 		fprintf(out, " \"retransmits\": null,\n");
@@ -269,13 +420,14 @@ static void json_figures(FILE *out, const struct run *run,
 static void json_no_figures(FILE *out)
 {
 	static const char *const names[] = {
-		"seconds", "bytes", "mbps", "mbps_thread", "mbps_nic",
-		"fairness", "retransmits", "ctxsw_self", "ctxsw_self_voluntary",
-		"cpu_user", "cpu_sys", "ctxsw", "system",
+		"seconds", "latency_us", "fairness", "retransmits",
+		"ctxsw_self", "ctxsw_self_voluntary", "cpu_user", "cpu_sys",
+		"ctxsw", "system", NULL
 	};
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
-		fprintf(out, " \"%s\": null,\n", names[i]);
+	json_nulls(out, stream_names);
+	json_nulls(out, request_names);
+	json_nulls(out, names);
 }
 
 static void json_options(FILE *out, const struct options *opt)
@@ -289,14 +441,22 @@ static void json_options(FILE *out, const struct options *opt)
 		json_string(out, opt->nics[n]);
 	}
 	fprintf(out, "],\n");
-	if (opt->role == ROLE_SINK) {
-		fprintf(out, " \"mode\": null,\n \"verify\": %s,\n \"duration\": null,\n \"bytes_asked\": null,\n \"warmup\": null,\n",
-			opt->verify ? "true" : "false");
-		return;
-	}
-	fprintf(out, " \"mode\": \"%s\",\n \"verify\": null,\n",
-		opt->use_write ? "write" : "sendfile");
-	if (opt->bytes)
+	fprintf(out, " \"mode\": \"%s\",\n", mode_name(opt->mode));
+	if (opt->mode == MODE_STREAM)
+		fprintf(out, " \"request\": null,\n \"response\": null,\n");
+	else
+		fprintf(out, " \"request\": %" PRIu64 ",\n \"response\": %" PRIu64 ",\n",
+			opt->request, opt->response);
+	if (opt->mode == MODE_STREAM && opt->role == ROLE_SERVE)
+		fprintf(out, " \"call\": \"%s\",\n",
+			opt->use_write ? "write" : "sendfile");
+	else
+		fprintf(out, " \"call\": null,\n");
+	fprintf(out, " \"verify\": %s,\n", !verifies(opt) ? "null" :
+		opt->verify ? "true" : "false");
+	if (!measures(opt))
+		fprintf(out, " \"duration\": null,\n \"bytes_asked\": null,\n \"warmup\": null,\n");
+	else if (opt->bytes)
 		fprintf(out, " \"duration\": null,\n \"bytes_asked\": %" PRIu64 ",\n \"warmup_percent\": %g,\n \"warmup\": null,\n",
 			opt->bytes, opt->warmup);
 	else
@@ -307,6 +467,8 @@ static void json_options(FILE *out, const struct options *opt)
 static void print_json(FILE *out, const struct run *run,
 		       const struct figures *fig)
 {
+	bool stream = run->opt->mode == MODE_STREAM;
+
 	fprintf(out, "{\n");
 	json_options(out, run->opt);
 	json_spread(out, run);
@@ -319,8 +481,10 @@ static void print_json(FILE *out, const struct run *run,
 			run->ended_at - run->started_at);
 	else
 		fprintf(out, " \"elapsed\": null,\n");
-	fprintf(out, " \"total_bytes\": %" PRIu64 ",\n \"ok\": %s,\n \"errors\": [",
-		total_bytes(run), run->nr_errors ? "false" : "true");
+	fprintf(out, " \"total_%s\": %" PRIu64 ",\n \"total_%s\": null,\n \"ok\": %s,\n \"errors\": [",
+		stream ? "bytes" : "requests", total_moved(run),
+		stream ? "requests" : "bytes",
+		run->nr_errors ? "false" : "true");
 	for (unsigned int i = 0; i < run->nr_errors && i < MAX_ERRORS; i++) {
 		fprintf(out, i ? ", " : "");
 		json_string(out, run->errors[i]);

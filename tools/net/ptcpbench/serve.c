@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "fail.h"
+#include "message.h"
 #include "window.h"
 #include "worker.h"
 
@@ -80,37 +81,6 @@ static void serve_exit(struct worker *worker)
 	free(worker->data);
 }
 
-static void conn_lost(struct conn *conn)
-{
-	conn_fail(conn, "was lost after %llu bytes of payload were sent: %s",
-		  (unsigned long long)conn->moved, strerror(errno));
-	event_base_loopbreak(conn->worker->base);
-}
-
-static bool try_again(void)
-{
-	return errno == EAGAIN || errno == EINTR;
-}
-
-/* The next bytes of conn->msg; true when all of it is sent. */
-static bool send_message(struct conn *conn, size_t size)
-{
-	ssize_t len;
-
-	len = send(conn->fd, (char *)&conn->msg + conn->part,
-		   size - conn->part, MSG_NOSIGNAL);
-	if (len < 0) {
-		if (!try_again())
-			conn_lost(conn);
-		return false;
-	}
-	conn->part += len;
-	if (conn->part < size)
-		return false;
-	conn->part = 0;
-	return true;
-}
-
 static void send_header(struct conn *conn)
 {
 	struct worker *worker = conn->worker;
@@ -132,7 +102,7 @@ static void send_header(struct conn *conn)
 			.thread = htole32(worker->index),
 		};
 	}
-	if (send_message(conn, sizeof(conn->msg.header))) {
+	if (message_send(conn, sizeof(conn->msg.header))) {
 		conn->overhead += sizeof(conn->msg.header);
 		conn->state = CONN_DATA;
 	}
@@ -199,7 +169,7 @@ static void send_data(struct conn *conn)
 
 static void send_trailer(struct conn *conn)
 {
-	if (!send_message(conn, sizeof(conn->msg.trailer)))
+	if (!message_send(conn, sizeof(conn->msg.trailer)))
 		return;
 	/* also pushes what TCP_CORK held back */
 	if (shutdown(conn->fd, SHUT_WR)) {
@@ -212,39 +182,18 @@ static void send_trailer(struct conn *conn)
 
 static void read_verdict(struct conn *conn)
 {
-	struct verdict *verdict = &conn->msg.verdict;
-	struct worker *worker = conn->worker;
-	ssize_t len;
+	uint64_t sent = conn->overhead + conn->moved, acked;
 
-	len = recv(conn->fd, (char *)verdict + conn->part,
-		   sizeof(*verdict) - conn->part, 0);
-	if (len < 0) {
-		if (!try_again())
-			conn_lost(conn);
+	if (!verdict_receive(conn, conn->moved))
 		return;
-	}
-	conn->part += len;
-	if (len && conn->part < sizeof(*verdict))
-		return;
-
-	if (!len) {
-		conn_fail(conn, "was closed by the sink without its word that %llu bytes of payload arrived; see the sink's message",
-			  (unsigned long long)conn->moved);
-	} else if (le64toh(verdict->magic) != VERDICT_MAGIC ||
-		   le64toh(verdict->total) != conn->moved) {
-		conn_fail(conn, "brought a wrong answer from the sink: %llu bytes of payload sent, %llu said to have arrived",
-			  (unsigned long long)conn->moved,
-			  (unsigned long long)le64toh(verdict->total));
-	} else if (tcp_acked(conn->fd) - conn->acked_base <
-		   conn->overhead + conn->moved) {
-		conn_fail(conn, "has all of its %llu bytes at the sink, but TCP_INFO counts %llu acknowledged",
-			  (unsigned long long)(conn->overhead + conn->moved),
-			  (unsigned long long)(tcp_acked(conn->fd) - conn->acked_base));
-	} else {
+	acked = tcp_acked(conn->fd) - conn->acked_base;
+	if (acked >= sent) {
 		conn_done(conn);
 		return;
 	}
-	event_base_loopbreak(worker->base);
+	conn_fail(conn, "has all of its %llu bytes at the sink, but TCP_INFO counts %llu acknowledged",
+		  (unsigned long long)sent, (unsigned long long)acked);
+	event_base_loopbreak(conn->worker->base);
 }
 
 static void serve_io(int fd, short what, void *arg)
@@ -268,7 +217,7 @@ static void serve_io(int fd, short what, void *arg)
 	case CONN_VERDICT:
 		read_verdict(conn);
 		break;
-	case CONN_DONE:
+	default:
 		break;
 	}
 }

@@ -15,50 +15,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "fail.h"
+#include "message.h"
 #include "worker.h"
 
 #define READ_SIZE (256 * 1024)
 #define TAIL_SIZE sizeof(struct stream_trailer)
 
-/* A copy of each sending thread's file, made when its first stream begins. */
-struct pattern {
-	uint64_t seed;
-	uint64_t size;
-	unsigned int thread;
-	struct pattern *next;
-	unsigned char data[];
-};
-
-static struct pattern *patterns;
-static pthread_mutex_t patterns_lock = PTHREAD_MUTEX_INITIALIZER;
-
 /* Numbers of the connections whose headers have come. */
 static atomic_bool id_seen[MAX_CONNS];
-
-static struct pattern *get_pattern(const struct stream_header *header)
-{
-	uint64_t seed = le64toh(header->seed);
-	uint64_t size = le64toh(header->file_size);
-	struct pattern *pattern;
-
-	pthread_mutex_lock(&patterns_lock);
-	for (pattern = patterns; pattern; pattern = pattern->next)
-		if (pattern->seed == seed && pattern->size == size)
-			goto out;
-	pattern = malloc(sizeof(*pattern) + size);
-	if (!pattern)
-		goto out;
-	pattern->seed = seed;
-	pattern->size = size;
-	pattern->thread = le32toh(header->thread);
-	pattern->next = patterns;
-	pattern_fill(pattern->data, size, seed);
-	patterns = pattern;
-out:
-	pthread_mutex_unlock(&patterns_lock);
-	return pattern;
-}
 
 static void sink_init(struct worker *worker)
 {
@@ -80,7 +46,6 @@ static bool begin_stream(struct conn *conn)
 	uint64_t start = le64toh(header->start);
 	uint64_t size = le64toh(header->file_size);
 	unsigned int id = le32toh(header->id);
-	struct pattern *pattern;
 
 	if (le64toh(header->magic) != HEADER_MAGIC || id >= run->opt->conns ||
 	    !size || size > STREAM_FILE_MAX || size % STREAM_PAGE ||
@@ -102,82 +67,24 @@ static bool begin_stream(struct conn *conn)
 	conn->pos = start;
 	if (!run->opt->verify)
 		return true;
-	pattern = get_pattern(header);
-	if (!pattern) {
+	conn->expect = pattern_get(le64toh(header->seed), size,
+				   le32toh(header->thread));
+	if (!conn->expect) {
 		conn_fail(conn, "cannot be checked: no memory for a copy of the file, %llu bytes",
 			  (unsigned long long)size);
 		return false;
 	}
-	conn->expect = pattern->data;
-	conn->expect_size = size;
 	return true;
-}
-
-/* Where wrong bytes really belong, which tells loss from repetition. */
-static void describe_origin(const unsigned char *data, size_t len, char *text,
-			    size_t text_size)
-{
-	struct pattern *pattern;
-	unsigned char *found;
-
-	snprintf(text, text_size, "found nowhere in the files");
-	if (len < 16) {
-		snprintf(text, text_size, "too few to tell where from");
-		return;
-	}
-	pthread_mutex_lock(&patterns_lock);
-	for (pattern = patterns; pattern; pattern = pattern->next) {
-		found = memmem(pattern->data, pattern->size, data, 16);
-		if (!found)
-			continue;
-		snprintf(text, text_size, "they are at %zu in thread %u's file",
-			 (size_t)(found - pattern->data), pattern->thread);
-		break;
-	}
-	pthread_mutex_unlock(&patterns_lock);
-}
-
-static void mismatch(struct conn *conn, const unsigned char *data, size_t len)
-{
-	const unsigned char *expect = conn->expect + conn->pos;
-	char origin[80];
-	size_t at = 0;
-
-	while (data[at] == expect[at])
-		at++;
-	describe_origin(data + at, len - at, origin, sizeof(origin));
-	conn_fail(conn, "failed the check at byte %llu of its payload (at %llu in the file): expected %02x, got %02x; %zu wrong bytes or fewer begin there, %s",
-		  (unsigned long long)(conn->moved + at),
-		  (unsigned long long)(conn->pos + at), expect[at], data[at],
-		  len - at, origin);
 }
 
 /* Counts, and with --verify checks, these bytes of payload. */
 static bool take_payload(struct conn *conn, const unsigned char *data, size_t len)
 {
-	size_t piece;
-
 	atomic_fetch_add_explicit(&conn->worker->moved, len,
 				  memory_order_relaxed);
-	if (!conn->expect) {
-		conn->moved += len;
-		return true;
-	}
-	while (len) {
-		piece = conn->expect_size - conn->pos;
-		if (piece > len)
-			piece = len;
-		if (memcmp(data, conn->expect + conn->pos, piece)) {
-			mismatch(conn, data, piece);
-			return false;
-		}
-		conn->moved += piece;
-		conn->pos += piece;
-		if (conn->pos == conn->expect_size)
-			conn->pos = 0;
-		data += piece;
-		len -= piece;
-	}
+	if (conn->expect && !check_bytes(conn, data, len, "payload", conn->moved))
+		return false;
+	conn->moved += len;
 	return true;
 }
 
@@ -212,10 +119,6 @@ static size_t take_header(struct conn *conn, const unsigned char *data, size_t l
 static bool end_stream(struct conn *conn)
 {
 	struct stream_trailer trailer;
-	struct verdict verdict = {
-		.magic = htole64(VERDICT_MAGIC),
-		.total = htole64(conn->moved),
-	};
 
 	if (conn->state == CONN_HEADER) {
 		conn_fail(conn, "ended before its stream began; see serve's message");
@@ -235,12 +138,8 @@ static bool end_stream(struct conn *conn)
 			  (unsigned long long)conn->moved);
 		return false;
 	}
-	/* hardly anything goes in this direction: they fit */
-	if (send(conn->fd, &verdict, sizeof(verdict), MSG_NOSIGNAL) !=
-	    sizeof(verdict)) {
-		conn_fail(conn, "was lost at its end: %s", strerror(errno));
+	if (!verdict_send(conn, conn->moved))
 		return false;
-	}
 	conn_done(conn);
 	return true;
 }
@@ -253,7 +152,7 @@ static bool receive(struct conn *conn)
 
 	len = recv(conn->fd, data, READ_SIZE, 0);
 	if (len < 0) {
-		if (errno == EAGAIN || errno == EINTR)
+		if (try_again())
 			return true;
 		conn_fail(conn, "was lost after %llu bytes of payload arrived: %s",
 			  (unsigned long long)conn->moved + conn->tail_len,

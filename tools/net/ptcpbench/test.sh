@@ -137,14 +137,37 @@ and all(len(end["mbps_thread"]) == end["threads"]
 	and sum(map(sum, end["conns_thread_nic"])) == end["conns"]
 	for end in (serve, sink))'
 
-# good NAME "SERVE OPTIONS" "SINK OPTIONS" [EXPRESSION]
+# The same for requests.
+ANSWERED='serve["ok"] and sink["ok"] and not serve["errors"] and not sink["errors"]
+and serve["total_requests"] == sink["total_requests"] >= sink["requests"]
+and serve["requests"] == sink["requests"] == sink["latency_us"]["count"] > 0
+and sink["seconds"] >= sink["duration"] and serve["seconds"] > 0
+and serve["latency_us"] is None and 0 < sink["fairness"] <= 1
+and serve["ctxsw_self"] >= 0 and serve["cpu_user"] + serve["cpu_sys"] > 0
+and 0 < sink["latency_us"]["min"] <= sink["latency_us"]["p50"]
+	<= sink["latency_us"]["p99.9"] <= sink["latency_us"]["max"]
+and all(near(end["rps"], end["requests"] / end["seconds"])
+	and near(sum(end["rps_thread"]), end["rps"])
+	and near(sum(end["rps_nic"]), end["rps"])
+	and len(end["rps_thread"]) == end["threads"]
+	and len(end["rps_nic"]) == end["nics"]
+	and end["mbps"] is end["bytes"] is end["total_bytes"] is None
+	for end in (serve, sink))'
+
+# good NAME "SERVE OPTIONS" "SINK OPTIONS" [EXPRESSION] [OF EVERY RUN]
 good()
 {
 	pair "$2" "$3"
 	# shellcheck disable=SC2154 # set by pair
 	[ "$serve_rc" = 0 ] && [ "$sink_rc" = 0 ] &&
-		json "($WHOLE) and (${4:-True})"
+		json "(${5:-$WHOLE}) and (${4:-True})"
 	result $? "$1"
+}
+
+# answered NAME "OPTIONS OF BOTH" "SINK OPTIONS" [EXPRESSION]
+answered()
+{
+	good "$1" "$2 --verify" "$2 --verify $3" "${4:-True}" "$ANSWERED"
 }
 
 # says FILE.err TEXT: that end gives this reason.
@@ -153,13 +176,23 @@ says()
 	grep -q -e "$2" "$TMP/$1.err"
 }
 
-# The sink must notice what the peer does to the stream.
-# bad_stream DEFECT CODE TEXT CONNECTIONS [SINK OPTIONS]
-# shellcheck disable=SC2086 # options
-bad_stream()
+# no_figures END: its JSON says that it failed, and why.
+no_figures()
 {
+	grep -q '^ "seconds": null,$' "$TMP/$1.json" &&
+		grep -q '^ "ok": false,$' "$TMP/$1.json" &&
+		grep -q '^ "errors": \["connection .*"\]$\|^ "errors": \["stalled: ' "$TMP/$1.json"
+}
+
+# The sink must notice what the peer does to the stream, or to the responses.
+# bad_serve PEER DEFECT CODE TEXT CONNECTIONS SINK-OPTIONS FIGURES
+# shellcheck disable=SC2086 # options
+bad_serve()
+{
+	peer=$1 figures=$7
+	shift
 	clean
-	launch peer python3 "$HERE/testpeer.py" serve "$TMP/ready" "$4" "$1"
+	launch peer python3 "$HERE/testpeer.py" "$peer" "$TMP/ready" "$4" "$1"
 	first=$pid
 	wait_ready "$first" &&
 		"$BENCH" sink -a 127.0.0.1 -p "$port" -c "$4" ${5:-} \
@@ -172,24 +205,26 @@ bad_stream()
 	[ "$rc" = "$2" ] && { [ "$2" = 0 ] || says sink "$3"; } &&
 		cp "$TMP/sink.json" "$TMP/serve.json" &&
 		if [ "$2" = 0 ]; then
-			json 'sink["ok"] and sink["bytes"] == 300000 * sink["conns"]'
+			json "sink['ok'] and ($figures)"
 		else
-			json 'not sink["ok"] and sink["errors"] and sink["mbps"] is None'
+			no_figures sink
 		fi
-	result $? "sink${5:+ $5}: stream $1 => exit $2"
+	result $? "sink${5:+ $5}: $peer $1 => exit $2"
 }
 
 # serve must notice how its sink behaves.
-# bad_sink DEFECT CODE TEXT CONNECTIONS [SERVE OPTIONS]
+# bad_peer PEER DEFECT CODE TEXT CONNECTIONS SERVE-OPTIONS FIGURES
 # shellcheck disable=SC2086 # options
-bad_sink()
+bad_peer()
 {
+	peer=$1 figures=$7
+	shift
 	clean
 	launch serve "$BENCH" serve -a 127.0.0.1 -p 0 -c "$4" \
 		--ready "$TMP/ready" --json="$TMP/serve.json" ${5:-}
 	first=$pid
 	wait_ready "$first" &&
-		launch peer python3 "$HERE/testpeer.py" sink "$port" "$4" "$1"
+		launch peer python3 "$HERE/testpeer.py" "$peer" "$port" "$4" "$1"
 	wait "$first"
 	rc=$?
 	kill "$pid" 2>/dev/null
@@ -198,11 +233,37 @@ bad_sink()
 	[ "$rc" = "$2" ] && { [ "$2" = 0 ] || says serve "$3"; } &&
 		cp "$TMP/serve.json" "$TMP/sink.json" &&
 		if [ "$2" = 0 ]; then
-			json 'serve["ok"] and serve["mbps"] > 0'
+			json "serve['ok'] and ($figures)"
 		else
-			json 'not serve["ok"] and serve["errors"] and serve["mbps"] is None'
+			no_figures serve
 		fi
-	result $? "serve: sink $1 => exit $2"
+	result $? "serve: $peer $1 => exit $2"
+}
+
+# Each DEFECT CODE TEXT CONNECTIONS [OPTIONS] from here on.
+bad_stream()
+{
+	bad_serve serve "$1" "$2" "$3" "$4" "${5:-}" \
+		'sink["bytes"] == 300000 * sink["conns"]'
+}
+
+bad_sink()
+{
+	bad_peer sink "$1" "$2" "$3" "$4" "${5:-}" 'serve["mbps"] > 0'
+}
+
+# MODE, the same without CONNECTIONS, and for answers [FIGURES] of a good run.
+# What is wrong is so after 70 requests, however long these take.
+bad_answer()
+{
+	bad_serve "answer-$1" "$2" "$3" "$4" 1 "-m $1 $SIZES -w 0 ${5:--d 60}" \
+		"${6:-sink['requests'] > 0}"
+}
+
+bad_ask()
+{
+	bad_peer "ask-$1" "$2" "$3" "$4" 1 "-m $1 $SIZES ${5:-}" \
+		'serve["requests"] == serve["total_requests"] == 100'
 }
 
 # usage CODE TEXT OPTIONS...: refused, with this reason.
@@ -220,6 +281,7 @@ usage()
 
 TWO=127.0.0.1,127.0.0.2
 SHORT='-d 0.2 -w 0.1'
+SIZES='--request 100 --response 1000'
 
 have_ipv6=0
 if python3 - 2>/dev/null <<-PYTHON; then
@@ -242,13 +304,13 @@ done
 # Every mode
 
 good "passive, sendfile, -d" "-a $TWO -c 6 $SHORT" "-a $TWO -c 6 --verify" \
-	'serve["mode"] == "sendfile" and serve["open"] == "passive"
+	'serve["mode"] == "stream" and serve["call"] == "sendfile" and serve["open"] == "passive"
 	and 0.2 <= serve["seconds"] < serve["elapsed"] - 0.09
 	and serve["bytes"] < serve["total_bytes"] and sink["verify"]'
 good "active, sendfile" "--active -a $TWO -c 6 $SHORT" \
 	"--active -a $TWO -c 6 --verify" 'serve["open"] == "active"'
 good "write()" "-a $TWO -c 6 $SHORT --write" "-a $TWO -c 6 --verify" \
-	'serve["mode"] == "write"'
+	'serve["call"] == "write"'
 good "active, write(), listening on any address" \
 	"--active -a $TWO -c 6 $SHORT --write" "--active -c 6 --verify"
 good "1 connection" "-a 127.0.0.1 -c 1 $SHORT" "-a 127.0.0.1 -c 1" \
@@ -291,6 +353,63 @@ else
 		json 'serve["total_bytes"] == 256 << 20'
 	result $? "$name"
 fi
+
+answered "rr: one byte for one" "-m rr -a $TWO -c 6" "$SHORT" \
+	'sink["mode"] == serve["mode"] == "rr" and serve["retransmits"] >= 0
+	and 0.2 <= sink["seconds"] < sink["elapsed"] - 0.09
+	and sink["requests"] < sink["total_requests"]
+	and sink["request"] == serve["response"] == 1
+	and sink["verify"] and serve["verify"]'
+answered "crr: one byte for one" "-m crr -a $TWO -c 6" "$SHORT" \
+	'sink["mode"] == serve["mode"] == "crr" and serve["retransmits"] is None'
+for mode in rr crr; do
+	answered "$mode: larger than buffers and the file" \
+		"-m $mode -a $TWO -c 3 --request 300k --response 3M" "$SHORT"
+	answered "$mode: 192 connections, more threads than addresses" \
+		"-m $mode -a $TWO -c 192 -t 4 --response 2000" "$SHORT" \
+		'sink["conns_thread_nic"] == [[24, 24]] * 4
+		and min(serve["rps_nic"] + serve["rps_thread"]) > 0'
+	answered "$mode: no warm-up" "-m $mode -a 127.0.0.1 -c 1 --request 5" \
+		"-d 0.2 -w 0" 'sink["fairness"] == 1'
+	name="$mode: IPv6 and IPv4 together"
+	if [ $have_ipv6 = 1 ]; then
+		answered "$name" "-m $mode -a ::1,127.0.0.1 -c 6" "$SHORT" \
+			'min(sink["rps_nic"]) > 0'
+	else
+		skip "$name" "no ::1 here"
+	fi
+done
+answered "rr, active" "--active -m rr -a $TWO -c 6" "$SHORT" \
+	'sink["open"] == "active"'
+name="rr: 16384 connections"
+pair "-m rr -a $TWO -c 16384" "-m rr -a $TWO -c 16384 -d 1 -w 0 --verify"
+if [ "$serve_rc" = 3 ] && says serve "the hard limit is"; then
+	skip "$name" "$(cat "$TMP/serve.err")"
+else
+	[ "$serve_rc" = 0 ] && [ "$sink_rc" = 0 ] && json "($ANSWERED)"
+	result $? "$name"
+fi
+
+# Sockets in this state on our side of the port, as /proc shows them.
+in_state()
+{
+	awk -v port="$(printf ':%04X' "$port")" -v state="$1" -v column="$2" \
+		'$4 == state && substr($column, 9) == port' /proc/net/tcp
+}
+pair "-m crr -a 127.0.0.1 -c 2" "-m crr -a 127.0.0.1 -c 2 -d 0.2 -w 0"
+[ "$serve_rc$sink_rc" = 00 ] && [ -n "$(in_state 06 2)" ] &&
+	[ "$(in_state 06 3 | wc -l)" -le 1 ]
+result $? "crr: it is serve's side that has TIME_WAIT"
+
+clean
+launch serve "$BENCH" serve -m crr -a 127.0.0.1 -p 0 -c 2 --ready "$TMP/ready"
+first=$pid
+wait_ready "$first"
+"$BENCH" serve -m crr -a 127.0.0.1 -p "$port" -c 2 2>"$TMP/other.err"
+[ $? = 3 ] && says other 'cannot listen on 127.0.0.1 port .* in use: another'
+result $? "crr: a port is shared by one serve's threads only"
+kill "$first"
+wait "$first"
 
 name="--write never calls sendfile(), the default never write() to a socket"
 if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
@@ -356,9 +475,46 @@ bad_stream wrong-conns 3 'is to a serve of 3 connections, this end has 2' 2
 bad_sink none 0 '' 1 "$SHORT"
 bad_sink reset 1 'connection 0 (127.0.0.1:.* with 127.0.0.1:.*) was lost after .* bytes' 1 "-d 60"
 bad_sink frozen 1 'stalled: no progress for [0-9]\.' 1 "-d 60 --stall 0.4"
-bad_sink no-verdict 1 'closed by the sink without its word' 1 "$SHORT"
-bad_sink wrong-verdict 1 'brought a wrong answer from the sink' 1 "$SHORT"
+bad_sink no-verdict 1 'closed by the other end without its word' 1 "$SHORT"
+bad_sink wrong-verdict 1 'brought a wrong answer in the end: .* bytes of payload sent' 1 "$SHORT"
 bad_sink left-early 3 'was closed before all connections were established' 2 "-d 60 --timeout 20"
+
+# Answers that are not what serve gives, and the other way round
+
+for mode in rr crr; do
+	bad_answer $mode none 0 '' "-d 0.2 --verify"
+	# no latency is lower than the peer makes it, and none is lost
+	bad_answer $mode slow 0 '' "-d 0.3" '1 < sink["requests"] ==
+		sink["latency_us"]["count"] and 50e3 <= sink["latency_us"]["min"]
+		<= sink["latency_us"]["mean"] <= sink["latency_us"]["max"]
+		and 50e3 <= sink["latency_us"]["p50"] <= sink["latency_us"]["p90"]
+		<= sink["latency_us"]["p99"] <= sink["latency_us"]["p99.9"]
+		<= sink["latency_us"]["max"]'
+	bad_answer $mode half 1 'was closed by serve before its response was whole, after 70 requests'
+	bad_answer $mode long 1 'brought more than the 1000 bytes of its response, after 7[01] requests'
+	bad_answer $mode no-verdict 1 'was closed by the other end without its word' "-d 0.2"
+	bad_ask $mode none 0 '' --verify
+	bad_ask $mode half 1 'was closed by the sink before its [lo][an][sl][ty] request was whole'
+	bad_ask $mode silent 1 'stalled: no [a-z]* for [0-9]\.' "--stall 0.4"
+	bad_ask $mode reset 1 'was lost after [0-9]* requests: Connection reset by peer'
+done
+bad_answer rr flipped 1 'failed the check at byte 999 of its response' "-d 60 --verify"
+bad_answer rr other 1 'failed the check at byte 0 of its response' "-d 60 --verify"
+bad_answer crr reset 1 'was lost after 70 requests: Connection reset by peer'
+bad_answer rr stalled 1 'stalled: no progress for [0-9]\.' "-d 60 --stall 0.4"
+bad_answer rr wrong-verdict 1 'brought a wrong answer in the end: .* requests sent' "-d 0.2"
+bad_answer rr wrong-mode 3 'is to a serve of another mode than rr'
+bad_ask rr flipped 1 'failed the check at byte 99 of its request' --verify
+bad_ask rr unknown 1 'brought a request with the tag 1b'
+bad_ask rr long 1 'brought more than the 100 bytes of its request'
+bad_answer rr wrong-size 3 'of requests of 100 and responses of 1001 bytes, this end has 100 and 1000'
+bad_answer crr open 1 'stalled: no progress for [0-9]\.' "-d 60 --stall 0.4"
+bad_answer crr deaf 1 'could not be established, after 70 others: Connection refused'
+bad_answer crr gone 1 'which stands idle, was closed in the middle of the run'
+bad_ask rr skipped 1 'brought a request with the tag 1d, after 70 requests: out of order'
+bad_ask rr gone 1 'was closed by the sink before its last request was whole, after 70'
+bad_ask crr gone 1 'which stands idle, was closed in the middle of the run'
+bad_ask crr mute 1 'stalled: no request for [0-9]\.' "--stall 0.4"
 
 # Ends that go away
 
@@ -440,6 +596,12 @@ usage 2 '127.0.0.1 is there twice' serve -a 127.0.0.1,127.0.0.1
 usage 2 'more threads than the 2 connections' serve -c 2 -t 3
 usage 2 'this is a percentage' serve -b 1M -w 100
 usage 2 'unexpected' serve now
+usage 2 'expected stream, rr or crr' serve -m udp
+usage 2 '-d belongs to ptcpbench sink' serve -d 5 -m rr
+usage 2 '-b: not with --mode crr' serve -m crr -b 1M
+usage 2 '--request: not with --mode stream' serve --request 5
+usage 2 '--response 2G: expected at most 1024 M' serve -m rr --response 2G
+usage 2 '-A: with crr it is the sink that connects' sink -m crr -A
 
 total=$((passed + failed + skipped))
 echo "1..$total"

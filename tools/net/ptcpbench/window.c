@@ -11,6 +11,12 @@
  *   serve -b   opens when the warm-up's bytes are sent, closes when the sink
  *              has confirmed the last stream
  *   sink       from the first to the last, for serve alone knows better
+ *
+ * In mode rr and crr it is the sink that has -d, and its window opens and closes
+ * as serve's above. Serve's opens with the first request that was made within
+ * the sink's, and closes with the first that is the last of its connection.
+ * What is counted are the requests made in the sink's window, however long they
+ * took: workers count those themselves.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -27,6 +33,7 @@
 #include "../../tcgprof/mark.h"
 #include "fail.h"
 #include "report.h"
+#include "standing.h"
 #include "window.h"
 #include "worker.h"
 
@@ -34,6 +41,7 @@ struct control {
 	struct run *run;
 	struct window *window;
 	struct event *timer;
+	struct standing *standing;
 };
 
 static bool get_tcp_info(int fd, struct tcp_info *info)
@@ -109,19 +117,23 @@ static void take_sample(struct run *run, struct window *window, enum edge edge)
 	sample->time = now();
 	getrusage(RUSAGE_SELF, &sample->self);
 	read_proc_stat(sample);
+	if (!window->flows)
+		return;
 	for (unsigned int i = 0; i < run->opt->conns; i++) {
 		struct conn *conn = &run->conns[i];
 		struct flow *flow = &window->flows[i];
 
 		if (run->opt->role == ROLE_SERVE)
 			sample_sender(run, flow, edge, conn);
-		else if (edge == CLOSE)	/* its worker is done with it */
+		else if (run->opt->mode == MODE_STREAM && edge == CLOSE)
+			/* its worker is done with it */
 			flow->bytes[edge] = conn->moved;
 	}
 }
 
 static void window_open(struct control *control)
 {
+	atomic_store(&control->run->measuring, true);
 	take_sample(control->run, control->window, OPEN);
 	/* for a profiler of the emulator, if there is one */
 	tcgprof_start();
@@ -130,6 +142,7 @@ static void window_open(struct control *control)
 
 static void window_close(struct control *control)
 {
+	atomic_store(&control->run->measuring, false);
 	tcgprof_stop();
 	take_sample(control->run, control->window, CLOSE);
 	control->window->closed = true;
@@ -137,16 +150,13 @@ static void window_close(struct control *control)
 
 static void set_timer(struct control *control, double seconds)
 {
-	struct timeval delay = {
-		.tv_sec = seconds,
-		.tv_usec = fmod(seconds, 1) * 1e6,
-	};
+	const struct timeval delay = timeval_of(seconds);
 
 	if (evtimer_add(control->timer, &delay))
 		die(EXIT_RUN, "out of memory");
 }
 
-/* serve -d: the end of the warm-up, then of the window. */
+/* -d: the end of the warm-up, then of the window. */
 static void timer_expired(int fd, short what, void *arg)
 {
 	struct control *control = arg;
@@ -160,16 +170,17 @@ static void timer_expired(int fd, short what, void *arg)
 		return;
 	}
 	window_close(control);
-	/* every connection with room in its buffer sees this at once */
+	/*
+	 * Every connection with room in its buffer sees this at once; in mode
+	 * rr and crr, each when it has its response.
+	 */
 	atomic_store(&run->stop, true);
 }
 
-static bool all_done(struct run *run)
-{
-	return atomic_load(&run->done) == run->opt->conns;
-}
-
-/* A worker has failed, or completed the warm-up of -b or the last stream. */
+/*
+ * A worker has failed, or completed the warm-up of -b or the last stream; or,
+ * where the sink has the clock, serve's has seen its window open or close.
+ */
 static void notified(int fd, short what, void *arg)
 {
 	struct control *control = arg;
@@ -182,13 +193,15 @@ static void notified(int fd, short what, void *arg)
 		event_base_loopbreak(run->base);
 		return;
 	}
-	if (run->opt->bytes && !control->window->opened && atomic_load(&run->warm))
-		window_open(control);
-	if (!all_done(run))
-		return;
-	if (control->window->opened && !control->window->closed)
-		window_close(control);
-	event_base_loopbreak(run->base);
+	if (!run->opt->duration) {
+		if (!control->window->opened && atomic_load(&run->warm))
+			window_open(control);
+		if (control->window->opened && !control->window->closed &&
+		    (atomic_load(&run->stop) || all_done(run)))
+			window_close(control);
+	}
+	if (all_done(run) && standing_over(control->standing))
+		event_base_loopbreak(run->base);
 }
 
 static void each_second(int fd, short what, void *arg)
@@ -200,26 +213,14 @@ static void each_second(int fd, short what, void *arg)
 	report_progress(control->run, control->window);
 }
 
-static struct event *start_progress(struct control *control)
-{
-	const struct timeval second = { .tv_sec = 1 };
-	struct event *event;
-
-	if (!control->run->opt->progress)
-		return NULL;
-	event = event_new(control->run->base, -1, EV_PERSIST, each_second, control);
-	if (!event || event_add(event, &second))
-		die(EXIT_SETUP, "out of memory");
-	return event;
-}
-
 /* Opens the window now, or arranges for it. */
 static void plan(struct control *control)
 {
 	struct run *run = control->run;
 	const struct options *opt = run->opt;
+	bool at_once = measures(opt) ? !opt->warmup : opt->mode == MODE_STREAM;
 
-	if (opt->role == ROLE_SINK || !opt->warmup) {
+	if (at_once) {
 		atomic_store(&run->warm, true);
 		window_open(control);
 	} else if (opt->bytes) {
@@ -233,10 +234,27 @@ static void plan(struct control *control)
 	}
 }
 
+static void check_requests(struct run *run)
+{
+	for (struct conn *conn = next_conn(run, NULL); conn;
+	     conn = next_conn(run, conn))
+		if (conn->measured)
+			return;
+	if (measures(run->opt))
+		run_fail(run, "no request was made within the measured window of %g s: raise -d, or lower -w",
+			 run->opt->duration);
+	else
+		run_fail(run, "the sink made no request within its measured window; see its message");
+}
+
 static void check_measured(struct run *run, const struct window *window)
 {
 	uint64_t bytes = 0;
 
+	if (run->opt->mode != MODE_STREAM) {
+		check_requests(run);
+		return;
+	}
 	if (run->opt->role == ROLE_SINK)
 		return;
 	for (unsigned int i = 0; i < run->opt->conns; i++)
@@ -250,16 +268,18 @@ static void check_measured(struct run *run, const struct window *window)
 void window_run(struct run *run, struct window *window)
 {
 	struct control control = { .run = run, .window = window };
-	struct event *notify, *progress;
+	struct event *notify, *progress = NULL;
 
-	window->flows = calloc(run->opt->conns, sizeof(*window->flows));
+	/* what is known of a connection goes with it, in mode crr */
+	if (run->opt->mode != MODE_CRR)
+		window->flows = calloc(run->opt->conns, sizeof(*window->flows));
 	control.timer = evtimer_new(run->base, timer_expired, &control);
-	notify = event_new(run->base, run->notify, EV_READ | EV_PERSIST,
-			   notified, &control);
-	if (!window->flows || !control.timer || !notify ||
-	    event_add(notify, NULL))
+	if ((!window->flows && run->opt->mode != MODE_CRR) || !control.timer)
 		die(EXIT_SETUP, "out of memory");
-	progress = start_progress(&control);
+	notify = watch_readable(run->base, run->notify, notified, &control);
+	control.standing = standing_watch(run);
+	if (run->opt->progress)
+		progress = watch_time(run->base, 1, each_second, &control);
 
 	workers_start(run);
 	plan(&control);
@@ -269,6 +289,7 @@ void window_run(struct run *run, struct window *window)
 	if (!atomic_load(&run->failed))
 		check_measured(run, window);
 
+	standing_free(control.standing);
 	if (progress)
 		event_free(progress);
 	event_free(notify);

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <event2/event.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -43,8 +42,7 @@ static void woken(int fd, short what, void *arg)
 
 	(void)what;
 	eventfd_read(fd, &value);
-	if (atomic_load(&worker->run->failed))
-		event_base_loopbreak(worker->base);
+	event_base_loopbreak(worker->base);
 }
 
 /* Four looks a period: a stall is noticed after 1 to 1.25 of it. */
@@ -60,39 +58,67 @@ static void look_for_stalls(int fd, short what, void *arg)
 	for (conn = worker->first; conn; conn = conn->next) {
 		uint64_t progress;
 
-		if (conn->state == CONN_DONE)
+		if (conn->state == CONN_DONE || conn->state == CONN_UNUSED)
 			continue;
 		progress = run->ops->progress(conn);
 		if (progress != conn->seen) {
 			conn->seen = progress;
 			conn->seen_at = time;
 		} else if (time - conn->seen_at >= run->opt->stall) {
-			conn_fail(conn, "stalled: no progress for %.1f s, after %llu bytes of payload (--stall)",
+			conn_fail(conn, "stalled: no progress for %.1f s, after %llu %s (--stall)",
 				  time - conn->seen_at,
-				  (unsigned long long)conn->moved);
+				  (unsigned long long)conn->moved,
+				  unit_name(run->opt->mode));
 			event_base_loopbreak(worker->base);
 			return;
 		}
 	}
 }
 
-static void add_event(struct worker *worker, struct event *event,
-		      const struct timeval *period)
+static struct event *watch(struct event *event, const struct timeval *period)
 {
 	if (!event || event_add(event, period))
-		run_fail(worker->run, "thread %u: no memory for its events",
-			 worker->index);
+		die(EXIT_SETUP, "no memory for an event");
+	return event;
+}
+
+struct event *watch_readable(struct event_base *base, int fd,
+			     void (*readable)(int fd, short what, void *arg),
+			     void *arg)
+{
+	return watch(event_new(base, fd, EV_READ | EV_PERSIST, readable, arg),
+		     NULL);
+}
+
+struct event *watch_time(struct event_base *base, double seconds,
+			 void (*passed)(int fd, short what, void *arg),
+			 void *arg)
+{
+	const struct timeval period = timeval_of(seconds);
+
+	return watch(event_new(base, -1, EV_PERSIST, passed, arg), &period);
 }
 
 void conn_events(struct conn *conn, short events)
 {
 	struct worker *worker = conn->worker;
 
+	events |= EV_PERSIST;
+	if (conn->event && event_get_events(conn->event) == events)
+		return;
 	if (conn->event)
 		event_free(conn->event);
-	conn->event = event_new(worker->base, conn->fd, events | EV_PERSIST,
+	conn->event = event_new(worker->base, conn->fd, events,
 				worker->run->ops->io, conn);
-	add_event(worker, conn->event, NULL);
+	if (!conn->event || event_add(conn->event, NULL))
+		run_fail(worker->run, "thread %u: no memory for its events",
+			 worker->index);
+}
+
+void conn_count_done(struct run *run)
+{
+	if (atomic_fetch_add(&run->done, 1) + 1 == run->opt->conns)
+		eventfd_write(run->notify, 1);
 }
 
 void conn_done(struct conn *conn)
@@ -106,38 +132,33 @@ void conn_done(struct conn *conn)
 	if (++worker->done == worker->conns)
 		event_base_loopbreak(worker->base);
 	/* releases finished_at and moved to the main thread */
-	if (atomic_fetch_add(&run->done, 1) + 1 == run->opt->conns)
-		eventfd_write(run->notify, 1);
+	conn_count_done(run);
 }
 
 static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
 	struct run *run = worker->run;
-	double period = run->opt->stall / 4;
-	struct timeval stall = {
-		.tv_sec = period,
-		.tv_usec = fmod(period, 1) * 1e6,
-	};
 	struct event *wake, *timer;
 	struct conn *conn;
 
 	worker->base = event_base_new();
 	if (!worker->base)
 		die(EXIT_SETUP, "event_base_new failed: no epoll, or no memory");
-	wake = event_new(worker->base, worker->wake, EV_READ | EV_PERSIST,
-			 woken, worker);
-	add_event(worker, wake, NULL);
-	timer = event_new(worker->base, -1, EV_PERSIST, look_for_stalls, worker);
-	add_event(worker, timer, &stall);
+	wake = watch_readable(worker->base, worker->wake, woken, worker);
+	timer = watch_time(worker->base, run->opt->stall / 4, look_for_stalls,
+			   worker);
 	run->ops->worker_init(worker);
 	for (conn = worker->first; conn; conn = conn->next)
-		conn_events(conn, run->ops->events);
+		if (conn->fd >= 0)
+			conn_events(conn, run->ops->events);
 	pthread_barrier_wait(&run->barrier);
 	pthread_barrier_wait(&run->barrier);
 
 	for (conn = worker->first; conn; conn = conn->next)
 		conn->seen_at = now();
+	for (conn = worker->first; conn && run->ops->begin; conn = conn->next)
+		run->ops->begin(conn);
 	/* a failure until here has left its mark in wake */
 	event_base_dispatch(worker->base);
 
@@ -146,8 +167,8 @@ static void *worker_main(void *arg)
 			event_free(conn->event);
 	event_free(timer);
 	event_free(wake);
-	event_base_free(worker->base);
 	run->ops->worker_exit(worker);
+	event_base_free(worker->base);
 	return NULL;
 }
 
@@ -173,9 +194,8 @@ void workers_go(struct run *run)
 
 void workers_join(struct run *run)
 {
-	if (atomic_load(&run->failed))
-		for (unsigned int n = 0; n < run->opt->threads; n++)
-			eventfd_write(run->workers[n].wake, 1);
+	for (unsigned int n = 0; n < run->opt->threads; n++)
+		eventfd_write(run->workers[n].wake, 1);
 	for (unsigned int n = 0; n < run->opt->threads; n++)
 		pthread_join(run->workers[n].thread, NULL);
 }
