@@ -31,16 +31,13 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import BUILD, TOP, RigError, counters, machine, options, program, results
-from rig.clients import guest_address
+from rig import TOP, RigError, bench, machine, options, program, results
 from rig.guest import Guest, Setup
+from rig.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -83,76 +80,29 @@ class Plan:
         first = turn % len(self.orgs)
         return self.orgs[first:] + self.orgs[:first]
 
-    def settling(self, conns: int) -> float:
-        """Most seconds a run may take beyond its window: to open its
-        connections, and in the end to drain 256 KB of each at a few MB/s.
-        """
-        return 60 + conns / 10
+    @property
+    def loads(self) -> bench.Loads:
+        return bench.Loads(self.conns, self.duration, self.warmup)
 
     def setup(self, org: str) -> Setup:
-        # The kernel and small tools; and the buffers of the connections, most
-        # of whose payload is shared pages of the file that is sent.
-        memory = 2048 + max(self.conns) // 4
-        timeout = sum(self.warmup + self.duration + 3 * self.settling(conns) for conns in self.conns)
-        return Setup(org, nics=self.nics, cpus=self.cpus, memory_mb=memory, mtu=self.mtu, tso=self.tso,
-                     append=self.append, groups=self.groups[org], timeout=timeout,
-                     copies=[(TOP / "scripts/rig/guest-bench.sh", "/script/guest-bench.sh")])
-
-
-class Progress:
-    """Tells on stderr which run it is, how it went, and what remains."""
-
-    def __init__(self, runs: int) -> None:
-        self._runs = runs
-        self._done = 0
-        self._began = time.monotonic()
-        self._live = sys.stderr.isatty()
-        self._last_live = 0.0
-
-    def begin(self, what: str) -> None:
-        self._what = what
-        self._phase_began = time.monotonic()
-        self._write(f"[{self._done + 1:>2}/{self._runs}] {what} ...", end="" if self._live else "\n")
-
-    def tick(self) -> None:
-        """On a terminal, once a second: how long the run has been going on."""
-        now = time.monotonic()
-        if self._live and now - self._last_live >= 1:
-            self._last_live = now
-            self._write(f"\r[{self._done + 1:>2}/{self._runs}] {self._what} ... {now - self._phase_began:.0f} s", end="")
-
-    def end(self, outcome: str) -> None:
-        self._done += 1
-        elapsed = time.monotonic() - self._began
-        rest = elapsed / self._done * (self._runs - self._done)
-        self._write(f"{chr(13) if self._live else ''}[{self._done:>2}/{self._runs}] {self._what}: {outcome}; "
-                    f"{_minutes(elapsed)} so far, about {_minutes(rest)} to go")
-
-    @staticmethod
-    def _write(text: str, end: str = "\n") -> None:
-        print(text, end=end, file=sys.stderr, flush=True)
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+        return self.loads.prepare(Setup(org, nics=self.nics, cpus=self.cpus, mtu=self.mtu, tso=self.tso,
+                                        append=self.append, groups=self.groups[org]))
 
 
 def compare(plan: Plan) -> results.Result:
     machine.check_programs()
     for org in plan.orgs:
         Guest(plan.setup(org))  # says which kernel is missing before anything runs
-    ptcpbench = BUILD / "tools/ptcpbench"
-    if not ptcpbench.exists():
-        raise RigError(f"{ptcpbench} is missing; build it with: make -C tools/net/ptcpbench")
+    bench.check_built()
 
     runs: list[results.Run] = []
     releases: set[str] = set()
     progress = Progress(plan.rounds * len(plan.orgs) * len(plan.conns))
     for turn in range(plan.rounds):
         for org in plan.order(turn):
-            boot_runs, release = boot(plan, turn, org, ptcpbench, progress)
+            boot_runs, release = boot(plan, turn, org, progress)
             runs += boot_runs
-            releases.add(release.removesuffix(f"-{org}"))
+            releases.add(release)
     if len(releases) != 1:
         raise RigError(f"the kernels are of different versions ({', '.join(sorted(releases))}): rebuild them")
     return {
@@ -170,62 +120,16 @@ def compare(plan: Plan) -> results.Result:
     }
 
 
-def boot(plan: Plan, turn: int, org: str, ptcpbench: Path, progress: Progress) -> tuple[list[results.Run], str]:
+def boot(plan: Plan, turn: int, org: str, progress: Progress) -> tuple[list[results.Run], str]:
     """One round of one organisation: its runs, and the kernel's release."""
-    addresses = ",".join(guest_address(nic) for nic in range(1, plan.nics + 1))
     runs = []
     with Guest(plan.setup(org)) as guest:
-        guest.start(["/script/guest-bench.sh", addresses, str(plan.duration), str(plan.warmup),
-                     str(int(plan.settling(max(plan.conns)))), *map(str, plan.conns)], sys.stderr.buffer)
-        for conns in plan.conns:
-            progress.begin(f"round {turn + 1}, {org}, {conns} connections")
-            guest.wait_file(f"{conns}/ready", guest.setup.boot_timeout + plan.settling(conns), progress.tick)
-            sink = guest.folder / f"sink-{conns}.json"
-            with (guest.folder / f"sink-{conns}.log").open("wb") as log:
-                guest.spawn([str(ptcpbench), "sink", "--address", addresses, "--connections", str(conns),
-                             "--timeout", str(int(plan.settling(conns))), f"--json={sink}"], log)
-            guest.wait_file(f"{conns}/done", plan.warmup + plan.duration + 2 * plan.settling(conns), progress.tick)
-            guest.wait_beside()
-            run = measured(guest, conns, sink)
-            runs.append({"org": org, "conns": conns, "nics": plan.nics, "tso": plan.tso, "round": turn + 1, **run})
-            outcome = f"{run['mbps']:.0f} Mb/s"
-            if run["refused"]:
-                outcome += f" refused, the guest's clock went {100 * run['clock_error']:+.1f} % wrong"
-            progress.end(outcome)
-        release = (guest.share / "release").read_text().strip()
-        if guest.wait():
-            raise RigError(f"{org}: the benchmark failed in the guest; its output is above")
-    return runs, release
-
-
-def measured(guest: Guest, conns: int, sink: Path) -> results.Run:
-    folder = guest.share / str(conns)
-    serve = json.loads((folder / "serve.json").read_text())
-    received = json.loads(sink.read_text())["total_bytes"]
-    if received != serve["total_bytes"]:
-        raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
-                       f"the sinks received {received}")
-    groups = number_of_groups(guest.setup, folder / "after")
-    counted = counters.difference(folder / "before", folder / "after")
-    elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
-    figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
-    run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5),
-           "refused": not elapsed.right}
-    if guest.setup.org == "connp-t":
-        run["threads"] = counters.threads(counted, elapsed.guest, groups)
-    return run
-
-
-def number_of_groups(setup: Setup, snapshot: Path) -> int:
-    """Connection groups that the guest says it has, which must be as asked."""
-    groups = counters.read_groups(snapshot)
-    if not groups and not setup.org.startswith("connp-"):
-        return 0
-    if not groups or groups.org != setup.org:
-        raise RigError(f"{setup.org}: the guest's /proc/net/tcp_connp is {'that of ' + groups.org if groups else 'missing'}")
-    if setup.groups not in (0, groups.count):
-        raise RigError(f"{setup.org}: the guest has {groups.count} groups, not the {setup.groups} asked for")
-    return groups.count
+        for run in bench.runs(guest, plan.loads,
+                              lambda conns: progress.begin(f"round {turn + 1}, {org}, {conns} connections"),
+                              progress.tick):
+            runs.append({**run, "round": turn + 1})
+            progress.end(bench.outcome(run))
+        return runs, bench.release(guest)
 
 
 def main() -> int:

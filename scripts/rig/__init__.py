@@ -9,6 +9,9 @@ kcsan.py       what KCSAN reported on it, and what it may
 clock.py       compares the guest's clock with the host's
 counters.py    what the guest's kernel counted during a run
 guest.py       puts these together: boot, run a script, judge the outcome
+bench.py       the benchmark in one boot, and its runs' figures
+memory.py      what idle connections cost the guest's kernel in memory
+progress.py    tells the user how far a series of runs has come
 options.py     what the user set on make's command line, checked
 results.py     a comparison's JSON file and its tables
 profiler.py    the benchmark under the profiler, tools/tcgprof

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""What the guest's kernel counted, from the copies of its files in /proc/net
-that guest-bench.sh leaves in a folder before and after a run.
+"""What the guest's kernel counted, from the copies of its files in /proc that
+guest-bench.sh leaves in a folder before and after a run.
 """
 
 from __future__ import annotations
@@ -17,6 +17,15 @@ _TCP_COUNTERS = {
     "TcpExt": ("TCPBacklogCoalesce", "TCPBacklogDrop", "TCPHPAcks", "TCPPureAcks", "TCPAutoCorking", "TCPTimeouts",
                "TCPLossProbes", "DelayedACKs"),
 }
+# Classes of locks in /proc/lock_stat: those of the sockets, of the table of
+# established connections, and of the groups.
+_LOCKS = {
+    "socket": re.compile(r"slock-AF_INET6?(?:[/#]\d)*"),
+    "table": re.compile(r"&ptr\[i\]|&g->ehash_lock"),
+    "group": re.compile(r"&sq->lock"),
+}
+# Name, con-bounces, contentions, 4 of time, acq-bounces, acquisitions, 4 of time.
+_LOCK_LINE = re.compile(r"\s*(\S.*):\s+\d+\s+(\d+)(?:\s+[\d.]+){4}\s+\d+\s+(\d+)(?:\s+[\d.]+){4}\s*")
 # Columns of /proc/net/tcp_connp that do not count upwards.
 _GAUGES = ("group", "conns", "bytes")
 
@@ -82,6 +91,31 @@ def threads(counted: dict[str, int], seconds: float, count: int) -> dict[str, fl
         }
     except KeyError as error:
         raise RigError(f"/proc/net/tcp_connp has no column {error}: the kernel is older than this rig; rebuild it") from error
+
+
+def locks(before: Path, after: Path) -> dict[str, dict[str, int]]:
+    """How often locks were acquired, and how often that did not succeed at once;
+    nothing if this kernel does not count it.
+    """
+    if not (after / "lock_stat").exists():
+        return {}
+    first, last = _read_locks(before / "lock_stat"), _read_locks(after / "lock_stat")
+    return {lock: {"contended": last[lock][0] - first[lock][0], "acquired": last[lock][1] - first[lock][1]}
+            for lock in _LOCKS}
+
+
+def _read_locks(path: Path) -> dict[str, tuple[int, int]]:
+    found = dict.fromkeys(_LOCKS, (0, 0))
+    lines = path.read_text().splitlines()
+    if not lines or lines[0] != "lock_stat version 0.4":
+        raise RigError(f"/proc/lock_stat is not as counters.py knows it; it begins: {lines[:1]}")
+    for line in lines:
+        row = _LOCK_LINE.fullmatch(line)
+        for lock, name in _LOCKS.items():
+            if row and name.fullmatch(row[1]):
+                contended, acquired = found[lock]
+                found[lock] = contended + int(row[2]), acquired + int(row[3])
+    return found
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -19,9 +19,9 @@ shift 4
 counters()
 {
 	mkdir "$1"
-	for file in tcp_connp netstat snmp; do
-		if [ -e "/proc/net/$file" ]; then
-			cat "/proc/net/$file" >"$1/$file"
+	for file in net/tcp_connp net/netstat net/snmp lock_stat; do
+		if [ -e "/proc/$file" ]; then
+			cat "/proc/$file" >"$1/${file#net/}"
 		fi
 	done
 }

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The paper's benchmark in one boot: ptcpbench, once for each number of
+connections. The guest sends, sinks in the clients' namespace discard.
+
+    loads = Loads([6, 192], duration=10, warmup=2)
+    with Guest(loads.prepare(Setup("msgp", nics=6))) as guest:
+        for run in runs(guest, loads, progress.begin, progress.tick):
+            ...
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import BUILD, TOP, RigError, counters, results
+from .clients import guest_address
+from .guest import Guest, Setup
+
+PTCPBENCH = BUILD / "tools/ptcpbench"
+
+
+@dataclass(frozen=True)
+class Loads:
+    conns: list[int]  # of one run after the other
+    duration: int  # measured seconds of each
+    warmup: int  # seconds before that
+
+    @staticmethod
+    def settling(conns: int) -> float:
+        """Most seconds a run may take beyond its window: to open its
+        connections, and in the end to drain 256 KB of each at a few MB/s.
+        """
+        return 60 + conns / 10
+
+    def prepare(self, setup: Setup) -> Setup:
+        """SETUP with what these loads need: memory, time, the guest's script."""
+        # The kernel and small tools; and the buffers of the connections, most
+        # of whose payload is shared pages of the file that is sent.
+        memory = 2048 + max(self.conns) // 4
+        timeout = sum(self.warmup + self.duration + 3 * self.settling(conns) for conns in self.conns)
+        return replace(setup, memory_mb=memory, timeout=timeout,
+                       copies=[*setup.copies, (TOP / "scripts/rig/guest-bench.sh", "/script/guest-bench.sh")])
+
+
+def check_built() -> None:
+    if not PTCPBENCH.exists():
+        raise RigError(f"{PTCPBENCH} is missing; build it with: make -C tools/net/ptcpbench")
+
+
+def runs(guest: Guest, loads: Loads, begin: Callable[[int], None], tick: Callable[[], None]) -> Iterator[results.Run]:
+    """Boot the guest and run them all. BEGIN is told before each how many
+    connections it has, TICK is called meanwhile.
+    """
+    setup = guest.setup
+    addresses = ",".join(guest_address(nic) for nic in range(1, setup.nics + 1))
+    guest.start(["/script/guest-bench.sh", addresses, str(loads.duration), str(loads.warmup),
+                 str(int(loads.settling(max(loads.conns)))), *map(str, loads.conns)], sys.stderr.buffer)
+    for conns in loads.conns:
+        begin(conns)
+        settling = loads.settling(conns)
+        guest.wait_file(f"{conns}/ready", setup.boot_timeout + settling, tick)
+        sink = guest.folder / f"sink-{conns}.json"
+        with (guest.folder / f"sink-{conns}.log").open("wb") as log:
+            guest.spawn([str(PTCPBENCH), "sink", "--address", addresses, "--connections", str(conns),
+                         "--timeout", str(int(settling)), f"--json={sink}"], log)
+        guest.wait_file(f"{conns}/done", loads.warmup + loads.duration + 2 * settling, tick)
+        guest.wait_beside()
+        yield {"org": setup.org, "conns": conns, "nics": setup.nics, "tso": setup.tso, **_measured(guest, conns, sink)}
+    if guest.wait():
+        raise RigError(f"{setup.org}: the benchmark failed in the guest; its output is above")
+
+
+def release(guest: Guest) -> str:
+    """The kernel's, without the organisation's name at its end."""
+    return (guest.share / "release").read_text().strip().removesuffix(f"-{guest.setup.org}")
+
+
+def outcome(run: results.Run) -> str:
+    """In a few words, for the line that tells of progress."""
+    text = f"{run['mbps']:.0f} Mb/s"
+    if run["refused"]:
+        text += f" refused, the guest's clock went {100 * run['clock_error']:+.1f} % wrong"
+    return text
+
+
+def _measured(guest: Guest, conns: int, sink: Path) -> results.Run:
+    folder = guest.share / str(conns)
+    serve = json.loads((folder / "serve.json").read_text())
+    received = json.loads(sink.read_text())["total_bytes"]
+    if received != serve["total_bytes"]:
+        raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
+                       f"the sinks received {received}")
+    groups = _number_of_groups(guest.setup, folder / "after")
+    counted = counters.difference(folder / "before", folder / "after")
+    elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
+    figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
+    run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5), "refused": not elapsed.right}
+    locks = counters.locks(folder / "before", folder / "after")
+    if locks:
+        run["locks"] = locks
+    if guest.setup.org == "connp-t":
+        run["threads"] = counters.threads(counted, elapsed.guest, groups)
+    return run
+
+
+def _number_of_groups(setup: Setup, snapshot: Path) -> int:
+    """Connection groups that the guest says it has, which must be as asked."""
+    groups = counters.read_groups(snapshot)
+    if not groups and not setup.org.startswith("connp-"):
+        return 0
+    if not groups or groups.org != setup.org:
+        found = f"that of {groups.org}" if groups else "missing"
+        raise RigError(f"{setup.org}: the guest's /proc/net/tcp_connp is {found}")
+    if setup.groups not in (0, groups.count):
+        raise RigError(f"{setup.org}: the guest has {groups.count} groups, not the {setup.groups} asked for")
+    return groups.count
