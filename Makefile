@@ -14,7 +14,7 @@ VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
-.PHONY: help compare test test-full profile vm iperf3 packages prepare refresh kernel kernels \
+.PHONY: help compare test test-full profile paper vm iperf3 packages prepare refresh kernel kernels \
 	tools check-style check-identity clean
 
 help:
@@ -24,6 +24,9 @@ help:
 	@echo '    ORGS="$(ORGANISATIONS)"'
 	@echo '    GROUPS=128       connection groups of connp-l; for vm and iperf3, too'
 	@echo '    TGROUPS=...      those of connp-t, a thread each (default: as many as CPUs)'
+	@echo 'make paper           all figures and tables of the paper, on one page (a night)'
+	@echo '    QUICK=1          a first look, in under 20 minutes'
+	@echo '    HOURS=2          the largest plan that fits (more: scripts/paper.py --help)'
 	@echo 'make test            every check and test, in short; what CI runs'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
@@ -37,7 +40,8 @@ help:
 	@echo 'make refresh         write the commits of build/linux back to patches/'
 	@echo 'make kernel ORG=...  build one kernel: $(ORGANISATIONS)'
 	@echo '    VARIANT=debug    with lockdep, KASAN and their like; full: with what all'
-	@echo '                     tests need; kcsan: with KCSAN; profile: debug info'
+	@echo '                     tests need; kcsan: with KCSAN; profile: debug info;'
+	@echo '                     lockstat: counts contention of locks'
 	@echo 'make kernels         all of them'
 	@echo 'make tools           build the benchmark'
 	@echo 'make check-identity  MsgP objects against the unpatched tree'
@@ -65,6 +69,13 @@ tools: packages
 
 compare: kernels tools
 	@scripts/compare.py
+
+# With the kernels that the plan asks for.
+paper: prepare tools
+	@kernels=$$(scripts/paper.py --kernels) || exit; \
+	echo "$$kernels" | while read -r org variant; do \
+		ORG=$$org DEBUG= VARIANT=$$variant scripts/kernel.sh || exit; done
+	@scripts/paper.py
 
 vm: kernel tools
 	@scripts/vm.py

@@ -19,7 +19,7 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench kernels style identity rig profiler $ORGANISATIONS debug"
+stages="squeue ptcpbench paper kernels style identity rig profiler $ORGANISATIONS debug"
 more="full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -93,6 +93,7 @@ stage()
 	ptcpbench)
 		make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" &&
 		"$TOP/tools/net/ptcpbench/test.sh" "$BUILD/tools/ptcpbench" ;;
+	paper)	"$TOP/scripts/evaluation/tests.py" ;;
 	kernels) kernels ;;
 	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;

@@ -98,7 +98,8 @@ def _measured(guest: Guest, conns: int, sink: Path) -> results.Run:
     counted = counters.difference(folder / "before", folder / "after")
     elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
     figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
-    run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5), "refused": not elapsed.right}
+    run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5),
+           "refused": not elapsed.right}
     locks = counters.locks(folder / "before", folder / "after")
     if locks:
         run["locks"] = locks

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The paper's evaluation on today's Linux: what `make paper` runs and shows.
+
+plan.toml       what is run: experiments, and how much of them at which level
+plan.py         reads it, picks the level that fits the time, expects durations
+kinds.py        the kinds of runs: what one boot measures, and in which guest
+store.py        the results' file: a line a run, so that a series can go on
+runner.py       the rounds, interleaved, until the intervals are small enough
+interval.py     ratios of the same round, and their confidence interval
+published.toml  the paper's own numbers, each with its place there
+data.py         what the runs of a results' file say: spreads and ratios
+tables.py       a table, as text, Markdown or HTML
+svg.py          plots
+sections.py     the evaluation, figure by figure, made of tables and plots
+page.py         all of it as one HTML file, or as text
+tests.py        the tests of these, without a guest
+
+Data flows one way, from plan to runner to the results' file, and from that file
+alone to the page. scripts/paper.py is the program.
+"""
