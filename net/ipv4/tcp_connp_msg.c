@@ -163,10 +163,14 @@ void tcp_connp_run_timer(struct sock *sk, enum tcp_connp_kind kind)
  */
 static void tcp_connp_catch_up(struct sock *sk)
 {
-	bh_lock_sock(sk);
+	/*
+	 * __release_sock() undoes the _bh meanwhile.  Who is inside the group
+	 * has BH disabled at any rate, by which tcp_connp_call() knows it.
+	 */
+	spin_lock_bh(&sk->sk_lock.slock);
 	__release_sock(sk);
 	tcp_release_cb(sk);
-	bh_unlock_sock(sk);
+	spin_unlock_bh(&sk->sk_lock.slock);
 }
 
 static int tcp_connp_connect_fn(struct sock *sk, int arg)
