@@ -322,8 +322,8 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 		 * A packet in hand is on no backlog yet, and a socket may be
 		 * run before all packets of the batch are.
 		 */
-		WRITE_ONCE(g->handing, msg->kind == TCP_CONNP_PACKET ||
-				       msg->node.next);
+		WRITE_ONCE(g->handing,
+			   msg->kind == TCP_CONNP_PACKET || msg->node.next);
 		switch (msg->kind) {
 		case TCP_CONNP_PACKET:
 			skb = llist_entry(&msg->node, struct sk_buff, ll_node);

@@ -8,8 +8,8 @@
  *	WINDOW vCPU FUNCTION COLUMN NUMBER	(separated by tabs)
  *
  * Where NUMBER is "calls N", it is N times what the function has instructions.
- * With one CPU there is no window for two. The memory has to be there before the profiler is armed: the
- * kernel clears it, which would be the first access.
+ * With one CPU there is no window for two. The memory has to be there before
+ * the profiler is armed: the kernel clears it, which would be the first access.
  */
 #include <err.h>
 #include <pthread.h>
