@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The application's side of the fuzzer: the calls that it makes on our ends,
+ * and whether what it reads is what a peer has sent.
+ */
+#ifndef FUZZ_CALLS_H
+#define FUZZ_CALLS_H
+
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+
+#include "fuzz_wire.h"
+
+#define FUZZ_PORT	CONNP_PEER_PORT		/* AF_INET */
+#define FUZZ_PORT_DUAL	(CONNP_PEER_PORT + 1)	/* AF_INET6 */
+#define FUZZ_ACCEPTED	16
+
+enum fuzz_kind {
+	FUZZ_ACCEPT, FUZZ_SEND, FUZZ_RECV, FUZZ_SPLICE, FUZZ_SET, FUZZ_GET,
+	FUZZ_POLL, FUZZ_SHUTDOWN, FUZZ_CLOSE, FUZZ_UNCONNECT, FUZZ_CONNECT,
+	FUZZ_LISTEN, FUZZ_DESTROY, FUZZ_RELISTEN, FUZZ_KINDS,
+};
+
+/* Our end. Where in the peer's streams the next byte is, for each start. */
+struct fuzz_end {
+	int fd;				/* -1: closed, or not accepted yet */
+	bool used;			/* there was one */
+	uint32_t read, wrote;
+	uint32_t skipped[FUZZ_STARTS];	/* urgent bytes, which are not read */
+	bool wrong[FUZZ_STARTS];	/* it began elsewhere */
+	unsigned int nr_starts;		/* when the first byte was read */
+};
+
+struct fuzz_conn {
+	struct fuzz_peer peer;
+	struct fuzz_end end;
+};
+
+struct fuzz_call {
+	enum fuzz_kind kind;
+	struct fuzz_conn *conn;
+	struct fuzz_conn *fresh;	/* of a call that begins a connection */
+	unsigned int step, item;
+};
+
+static struct {
+	unsigned long calls[FUZZ_KINDS], bytes_in;
+} fuzz_call_stats;
+
+static int fuzz_listeners[2] = { -1, -1 };
+
+/* Accepted, and not yet found a place. */
+static struct {
+	int fd;
+	unsigned short port;
+} fuzz_accepted[FUZZ_ACCEPTED];
+
+static unsigned int fuzz_nr_accepted;
+static int fuzz_pipe[2];
+
+static inline socklen_t fuzz_address(enum connp_family family, bool ours,
+				     unsigned short port,
+				     struct sockaddr_storage *ss)
+{
+	socklen_t len = connp_address(family, htons(port), ss);
+	unsigned int v4 = htonl(ours ? CONNP_PEER_OURS : CONNP_PEER_THEIRS);
+
+	if (family == CONNP_V4)
+		((struct sockaddr_in *)ss)->sin_addr.s_addr = v4;
+	else if (family == CONNP_MAPPED)
+		memcpy(&((struct sockaddr_in6 *)ss)->sin6_addr.s6_addr[12],
+		       &v4, 4);
+	else
+		memcpy(&((struct sockaddr_in6 *)ss)->sin6_addr,
+		       ours ? fuzz_our_v6 : fuzz_their_v6, 16);
+	return len;
+}
+
+static inline int fuzz_socket(enum connp_family family)
+{
+	int fd = connp_socket(family);
+
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	return fd;
+}
+
+/* False if the port is taken, as one that was accepted may listen itself. */
+static inline bool fuzz_listen(bool dual)
+{
+	struct sockaddr_in6 any6 = {
+		.sin6_family = AF_INET6, .sin6_port = htons(FUZZ_PORT_DUAL),
+	};
+	struct sockaddr_in any = {
+		.sin_family = AF_INET, .sin_port = htons(FUZZ_PORT),
+	};
+	int fd = fuzz_socket(dual ? CONNP_V6 : CONNP_V4);
+
+	connp_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (bind(fd, dual ? (void *)&any6 : (void *)&any,
+		 dual ? sizeof(any6) : sizeof(any)) ||
+	    listen(fd, 1 + fuzz_draw(8))) {
+		close(fd);
+		return false;
+	}
+	fuzz_listeners[dual] = fd;
+	return true;
+}
+
+/*
+ * Is this what comes next in one of the streams that the peer may have begun?
+ * A byte that was urgent may be missing.
+ */
+static inline void fuzz_check_read(struct fuzz_conn *conn, const void *data,
+				   size_t len, bool peek)
+{
+	struct fuzz_end *end = &conn->end;
+	unsigned int i, right = 0, urgents = conn->peer.urgents;
+	size_t done;
+	uint32_t pos, skipped;
+
+	if (!len)
+		return;
+	if (!end->read)
+		end->nr_starts = conn->peer.nr_starts;
+	fuzz_call_stats.bytes_in += len;
+	for (i = 0; i < end->nr_starts; i++) {
+		if (end->wrong[i])
+			continue;
+		skipped = end->skipped[i];
+		pos = conn->peer.starts[i] + end->read;
+		for (done = 0; done < len; ) {
+			done += fuzz_match(FUZZ_THEIRS, pos + skipped + done,
+					   (const char *)data + done,
+					   len - done);
+			if (done < len && ++skipped > urgents)
+				break;
+		}
+		end->wrong[i] = done < len;
+		right += done == len;
+		if (!peek)
+			end->skipped[i] = skipped;
+	}
+	if (!right)
+		fuzz_fail("port %u: %zu wrong bytes read behind %u, of %u streams",
+			  conn->peer.port, len, end->read, end->nr_starts);
+	if (!peek)
+		end->read += len;
+}
+
+static inline void fuzz_recv(struct fuzz_conn *conn)
+{
+	static const int flags[] = {
+		0, 0, 0, 0, 0, MSG_PEEK, MSG_PEEK, MSG_TRUNC, MSG_OOB,
+		MSG_OOB | MSG_PEEK, MSG_ERRQUEUE, MSG_WAITALL,
+	};
+	static char data[1 << 16];
+	int flag = flags[fuzz_draw(ARRAY_SIZE(flags))];
+	size_t len = fuzz_chance(20) ? 1 + fuzz_draw(10) :
+				       fuzz_draw(sizeof(data));
+	ssize_t got;
+
+	got = recv(conn->end.fd, data, len, flag | MSG_DONTWAIT);
+	if (got <= 0 || flag & (MSG_OOB | MSG_ERRQUEUE))
+		return;
+	if (flag & MSG_TRUNC) {
+		if (!conn->end.read)
+			conn->end.nr_starts = conn->peer.nr_starts;
+		conn->end.read += got;
+	} else {
+		fuzz_check_read(conn, data, got, flag & MSG_PEEK);
+	}
+}
+
+static inline void fuzz_send(struct fuzz_conn *conn)
+{
+	static const int flags[] = {
+		0, 0, 0, 0, MSG_MORE, MSG_OOB, MSG_EOR,
+	};
+	static char data[1 << 16];
+	size_t len = fuzz_chance(50) ? fuzz_draw(2000) :
+				       fuzz_draw(sizeof(data));
+	ssize_t sent;
+
+	fuzz_fill(conn->peer.port, conn->end.wrote, data, len);
+	sent = send(conn->end.fd, data, len,
+		    flags[fuzz_draw(ARRAY_SIZE(flags))] | MSG_NOSIGNAL | MSG_DONTWAIT);
+	if (sent > 0)
+		conn->end.wrote += sent;
+}
+
+static inline void fuzz_splice(struct fuzz_conn *conn)
+{
+	size_t len = 1 + fuzz_draw(20000);
+	char data[20000];
+	ssize_t n;
+
+	if (fuzz_chance(60)) {
+		n = splice(conn->end.fd, NULL, fuzz_pipe[1], NULL, len,
+			   SPLICE_F_NONBLOCK);
+		if (n > 0 && read(fuzz_pipe[0], data, n) == n)
+			fuzz_check_read(conn, data, n, false);
+		return;
+	}
+	fuzz_fill(conn->peer.port, conn->end.wrote, data, len);
+	len = write(fuzz_pipe[1], data, len);
+	n = splice(fuzz_pipe[0], NULL, conn->end.fd, NULL, len,
+		   SPLICE_F_NONBLOCK | (fuzz_chance(30) ? SPLICE_F_MORE : 0));
+	if (n > 0)
+		conn->end.wrote += n;
+	while (read(fuzz_pipe[0], data, sizeof(data)) > 0)
+		;
+}
+
+static const struct {
+	int level, option;
+	int values[4];
+} fuzz_options[] = {
+	{ IPPROTO_TCP, TCP_NODELAY, { 0, 1, 1, 0 } },
+	{ IPPROTO_TCP, TCP_MAXSEG, { 88, 536, FUZZ_MSS, 32767 } },
+	{ IPPROTO_TCP, TCP_CORK, { 0, 1, 0, 1 } },
+	{ IPPROTO_TCP, TCP_KEEPIDLE, { 1, 1, 32767, 0 } },
+	{ IPPROTO_TCP, TCP_KEEPINTVL, { 1, 1, 32767, 0 } },
+	{ IPPROTO_TCP, TCP_KEEPCNT, { 1, 2, 127, 0 } },
+	{ IPPROTO_TCP, TCP_SYNCNT, { 1, 2, 127, 0 } },
+	{ IPPROTO_TCP, TCP_LINGER2, { -1, 0, 1, 60 } },
+	{ IPPROTO_TCP, TCP_DEFER_ACCEPT, { 0, 1, 2, 60 } },
+	{ IPPROTO_TCP, TCP_WINDOW_CLAMP, { 0, 1, 2000, 1 << 20 } },
+	{ IPPROTO_TCP, TCP_QUICKACK, { 0, 1, 2, 3 } },
+	{ IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, { 0, 1, 1, 0 } },
+	{ IPPROTO_TCP, TCP_USER_TIMEOUT, { 0, 0, 20, 10000 } },
+	{ IPPROTO_TCP, TCP_FASTOPEN, { 0, 1, 5, 5 } },
+	{ IPPROTO_TCP, TCP_FASTOPEN_CONNECT, { 0, 1, 1, 0 } },
+	{ IPPROTO_TCP, TCP_FASTOPEN_NO_COOKIE, { 0, 1, 1, 0 } },
+	{ IPPROTO_TCP, TCP_TIMESTAMP, { 0, 1, INT_MAX, INT_MIN } },
+	{ IPPROTO_TCP, TCP_NOTSENT_LOWAT, { 0, 1, 10000, -1 } },
+	{ IPPROTO_TCP, TCP_SAVE_SYN, { 0, 1, 2, 1 } },
+	{ IPPROTO_TCP, TCP_INQ, { 0, 1, 1, 0 } },
+	{ IPPROTO_TCP, TCP_TX_DELAY, { 0, 0, 1000, 0 } },
+	{ SOL_SOCKET, SO_RCVBUF, { 0, 3000, 20000, 1 << 20 } },
+	{ SOL_SOCKET, SO_SNDBUF, { 0, 5000, 20000, 1 << 20 } },
+	{ SOL_SOCKET, SO_RCVLOWAT, { 0, 1, 1000, 100000 } },
+	{ SOL_SOCKET, SO_KEEPALIVE, { 0, 1, 1, 0 } },
+	{ SOL_SOCKET, SO_MAX_PACING_RATE, { -1, 50000, 1000000, 100000000 } },
+	{ SOL_SOCKET, SO_BUSY_POLL, { 0, 50, 50, 0 } },
+	{ SOL_SOCKET, SO_INCOMING_CPU, { 0, 1, 0, 1 } },
+	{ SOL_SOCKET, SO_TIMESTAMPING, { 0, 0xff, 0x7ff, 0 } },
+	{ IPPROTO_IP, IP_TOS, { 0, 1, 2, 0xb8 } },
+	{ IPPROTO_IP, IP_RECVERR, { 0, 1, 1, 0 } },
+	{ IPPROTO_IP, IP_MTU_DISCOVER, { 0, 1, 2, 3 } },
+	{ IPPROTO_IPV6, IPV6_RECVERR, { 0, 1, 1, 0 } },
+	{ IPPROTO_IPV6, IPV6_MTU_DISCOVER, { 0, 1, 2, 3 } },
+};
+
+/* Options that take something else, or more than one step. */
+static inline void fuzz_set_odd(int fd)
+{
+	struct linger abort = { .l_onoff = 1 };
+	const char *congestion = fuzz_chance(50) ? "reno" : "cubic";
+	int on = 1, off = 0;
+
+	switch (fuzz_draw(4)) {
+	case 0:
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
+		break;
+	case 1:
+		setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion,
+			   strlen(congestion));
+		break;
+	case 2:
+		/* Leaves its group, and returns. */
+		setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on));
+		setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off));
+		break;
+	default:
+		setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3);
+		break;
+	}
+}
+
+static inline void fuzz_set(int fd)
+{
+	unsigned int i = fuzz_draw(ARRAY_SIZE(fuzz_options));
+
+	if (fuzz_chance(15))
+		fuzz_set_odd(fd);
+	else
+		setsockopt(fd, fuzz_options[i].level, fuzz_options[i].option,
+			   &fuzz_options[i].values[fuzz_draw(4)], sizeof(int));
+}
+
+static inline void fuzz_get(int fd)
+{
+	static const int options[] = {
+		TCP_INFO, TCP_CC_INFO, TCP_SAVED_SYN, TCP_MAXSEG, TCP_USER_TIMEOUT,
+		TCP_FASTOPEN_KEY, TCP_CONGESTION, TCP_TIMESTAMP, TCP_ULP,
+	};
+	socklen_t len = 300;
+	char value[300];
+	int n;
+
+	ioctl(fd, fuzz_chance(50) ? FIONREAD : TIOCOUTQ, &n);
+	getsockopt(fd, IPPROTO_TCP, options[fuzz_draw(ARRAY_SIZE(options))], value, &len);
+}
+
+static inline void fuzz_accept(int listener)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+	int fd = accept4(listener, (void *)&ss, &len,
+			 SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (fuzz_nr_accepted == FUZZ_ACCEPTED || len < sizeof(struct sockaddr_in)) {
+		close(fd);
+		return;
+	}
+	fuzz_accepted[fuzz_nr_accepted].fd = fd;
+	/* At the same place in both families. */
+	fuzz_accepted[fuzz_nr_accepted++].port =
+		ntohs(((struct sockaddr_in *)&ss)->sin_port);
+}
+
+/* The end of a connection, by whoever may: as ss -K does. */
+static inline int fuzz_destroy(bool v6, unsigned short ours,
+			       unsigned short theirs)
+{
+	struct {
+		struct nlmsghdr header;
+		struct inet_diag_req_v2 diag;
+	} request = {
+		.header.nlmsg_len = sizeof(request),
+		.header.nlmsg_type = SOCK_DESTROY,
+		.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK,
+		.diag.sdiag_family = v6 ? AF_INET6 : AF_INET,
+		.diag.sdiag_protocol = IPPROTO_TCP,
+		.diag.id.idiag_sport = htons(ours),
+		.diag.id.idiag_dport = htons(theirs),
+		.diag.id.idiag_src[0] = htonl(CONNP_PEER_OURS),
+		.diag.id.idiag_dst[0] = htonl(CONNP_PEER_THEIRS),
+		.diag.id.idiag_cookie = { ~0U, ~0U },
+	};
+	struct {
+		struct nlmsghdr header;
+		struct nlmsgerr error;
+	} answer = {};
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+
+	if (v6) {
+		memcpy(request.diag.id.idiag_src, fuzz_our_v6, 16);
+		memcpy(request.diag.id.idiag_dst, fuzz_their_v6, 16);
+	}
+	if (fd < 0 || send(fd, &request, sizeof(request), 0) < 0 ||
+	    recv(fd, &answer, sizeof(answer), 0) < 0)
+		ksft_exit_fail_perror("sock_diag");
+	close(fd);
+	return answer.error.error;
+}
+
+/* Our end begins a connection to another peer. */
+static inline void fuzz_connect(struct fuzz_conn *conn,
+				struct fuzz_conn *fresh)
+{
+	struct sockaddr_storage ss;
+	char data[1000];
+	socklen_t len;
+	ssize_t sent;
+	int fd;
+
+	fd = conn->end.fd;
+	conn->end.fd = -1;
+	fresh->end.fd = fd;
+	fresh->end.used = true;
+	len = fuzz_address(fresh->peer.family, false, fresh->peer.port, &ss);
+	if (fuzz_chance(80)) {
+		connect(fd, (void *)&ss, len);
+	} else {
+		fuzz_fill(fresh->peer.port, 0, data, sizeof(data));
+		sent = sendto(fd, data, sizeof(data),
+			      MSG_FASTOPEN | MSG_NOSIGNAL, (void *)&ss, len);
+		if (sent > 0)
+			fresh->end.wrote = sent;
+	}
+	len = sizeof(ss);
+	if (!getsockname(fd, (void *)&ss, &len))
+		fresh->peer.ours = ntohs(((struct sockaddr_in *)&ss)->sin_port);
+}
+
+static inline void fuzz_unconnect(int fd)
+{
+	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
+
+	connect(fd, &unspec, sizeof(unspec));
+}
+
+/* Make one call; what it needs to know is drawn here. */
+static inline void fuzz_call(uint64_t round, const struct fuzz_call *call)
+{
+	struct fuzz_conn *conn = call->conn;
+	struct pollfd pollfd = { .events = POLLIN | POLLOUT | POLLPRI };
+	bool dual;
+
+	fuzz_begin_item(round, call->step, call->item);
+	fuzz_call_stats.calls[call->kind]++;
+	dual = fuzz_has_v6 && fuzz_chance(50);
+	if (call->kind == FUZZ_ACCEPT) {
+		fuzz_accept(fuzz_listeners[dual]);
+		return;
+	}
+	if (call->kind == FUZZ_RELISTEN) {
+		close(fuzz_listeners[dual]);
+		fuzz_listeners[dual] = -1;
+		fuzz_listen(dual);
+		return;
+	}
+	/* Closed by the call before. */
+	if (conn->end.fd < 0)
+		return;
+	switch (call->kind) {
+	case FUZZ_SEND:
+		fuzz_send(conn);
+		break;
+	case FUZZ_RECV:
+		fuzz_recv(conn);
+		break;
+	case FUZZ_SPLICE:
+		fuzz_splice(conn);
+		break;
+	case FUZZ_SET:
+		fuzz_set(fuzz_chance(10) ? fuzz_listeners[dual] : conn->end.fd);
+		break;
+	case FUZZ_GET:
+		fuzz_get(conn->end.fd);
+		break;
+	case FUZZ_POLL:
+		pollfd.fd = conn->end.fd;
+		poll(&pollfd, 1, 0);
+		break;
+	case FUZZ_SHUTDOWN:
+		shutdown(conn->end.fd, fuzz_chance(70) ? SHUT_WR :
+						 fuzz_draw(3));
+		break;
+	case FUZZ_CLOSE:
+		close(conn->end.fd);
+		conn->end.fd = -1;
+		break;
+	case FUZZ_UNCONNECT:
+		fuzz_unconnect(conn->end.fd);
+		break;
+	case FUZZ_CONNECT:
+		fuzz_unconnect(conn->end.fd);
+		fuzz_connect(conn, call->fresh);
+		break;
+	case FUZZ_LISTEN:
+		listen(conn->end.fd, fuzz_draw(3));
+		break;
+	case FUZZ_DESTROY:
+		fuzz_destroy(fuzz_is_v6(&conn->peer), conn->peer.ours,
+			     conn->peer.port);
+		break;
+	default:
+		break;
+	}
+}
+
+#endif /* FUZZ_CALLS_H */
