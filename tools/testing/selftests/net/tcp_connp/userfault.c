@@ -5,20 +5,12 @@
  * of its group: with tcp_connp.groups=1 these are all connections. The page is
  * withheld by userfaultfd until the others have got their data through.
  */
-#include <linux/userfaultfd.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-
-#include "connp.h"
+#include "connp_withheld.h"
 
 #define OTHERS		4
 #define BULK		1048576
-/* The first page is there, the rest is withheld. */
-#define PAGES		8
 
-static int uffd;
-static size_t page;
+static size_t size;
 
 struct stalled {
 	int fd;
@@ -27,52 +19,14 @@ struct stalled {
 	atomic_bool done;
 };
 
-static char *withheld_memory(void)
-{
-	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
-	char *memory = mmap(NULL, PAGES * page, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (memory == MAP_FAILED)
-		ksft_exit_fail_perror("mmap");
-	memory[0] = 0;
-	reg.range.start = (unsigned long)memory + page;
-	reg.range.len = (PAGES - 1) * page;
-	if (ioctl(uffd, UFFDIO_REGISTER, &reg))
-		ksft_exit_fail_perror("UFFDIO_REGISTER");
-	return memory;
-}
-
-/* Returns when a thread sleeps in the kernel over a page of ours. */
-static void wait_for_fault(void)
-{
-	struct uffd_msg msg;
-
-	if (read(uffd, &msg, sizeof(msg)) != sizeof(msg) ||
-	    msg.event != UFFD_EVENT_PAGEFAULT)
-		ksft_exit_fail_perror("reading a page fault");
-}
-
-static void supply_pages(char *memory, const char *content)
-{
-	struct uffdio_copy copy = {
-		.dst = (unsigned long)memory + page,
-		.src = (unsigned long)content + page,
-		.len = (PAGES - 1) * page,
-	};
-
-	if (ioctl(uffd, UFFDIO_COPY, &copy))
-		ksft_exit_fail_perror("UFFDIO_COPY");
-}
-
 static void *stall(void *argument)
 {
 	struct stalled *stalled = argument;
 
 	if (stalled->sends)
-		connp_send(stalled->fd, stalled->memory, PAGES * page);
+		connp_send(stalled->fd, stalled->memory, size);
 	else
-		connp_recv(stalled->fd, stalled->memory, PAGES * page);
+		connp_recv(stalled->fd, stalled->memory, size);
 	stalled->done = true;
 	return NULL;
 }
@@ -128,22 +82,22 @@ static void test(bool sends)
 	bool right, stuck;
 	int i;
 
-	content = malloc(PAGES * page);
-	other_end = malloc(PAGES * page);
-	connp_fill(1000, 0, content, PAGES * page);
+	content = malloc(size);
+	other_end = malloc(size);
+	connp_fill(1000, 0, content, size);
 	connp_connect(CONNP_V4, &pair);
 	for (i = 0; i < OTHERS; i++)
 		connp_connect(CONNP_V4, &others[i]);
 
-	stalled.memory = withheld_memory();
+	stalled.memory = connp_uffd_withhold();
 	stalled.sends = sends;
 	stalled.fd = pair.client;
 	if (sends)
-		memcpy(stalled.memory, content, page);
+		memcpy(stalled.memory, content, connp_page);
 	else
-		connp_send(pair.server, content, PAGES * page);
+		connp_send(pair.server, content, size);
 	thread = connp_thread(stall, &stalled);
-	wait_for_fault();
+	connp_uffd_wait();
 
 	right = others_progress(others);
 	stuck = !stalled.done;
@@ -155,34 +109,32 @@ static void test(bool sends)
 	if (sends)
 		connp_send(pair.server, "x", 1);
 
-	supply_pages(stalled.memory, content);
+	connp_uffd_supply(stalled.memory, content);
 	if (sends)
-		connp_recv(pair.server, other_end, PAGES * page);
+		connp_recv(pair.server, other_end, size);
 	pthread_join(thread, NULL);
 	right = !memcmp(sends ? other_end : stalled.memory, content,
-			PAGES * page);
+			size);
 	ksft_test_result(right, "a %s with its page: its data is right\n", who);
 	connp_expect_no_loss(before, who);
 
 	connp_disconnect(&pair);
 	for (i = 0; i < OTHERS; i++)
 		connp_disconnect(&others[i]);
-	munmap(stalled.memory, PAGES * page);
+	munmap(stalled.memory, size);
 	free(content);
 	free(other_end);
 }
 
 int main(void)
 {
-	struct uffdio_api api = { .api = UFFD_API };
+	const char *lacks;
 
 	connp_start(6, 60);
-	page = sysconf(_SC_PAGESIZE);
-	uffd = syscall(__NR_userfaultfd, O_CLOEXEC);
-	if (uffd < 0 && errno == ENOSYS)
-		ksft_exit_skip("the kernel lacks CONFIG_USERFAULTFD\n");
-	if (uffd < 0 || ioctl(uffd, UFFDIO_API, &api))
-		ksft_exit_fail_perror("userfaultfd");
+	size = connp_withheld_size();
+	lacks = connp_uffd_open();
+	if (lacks)
+		ksft_exit_skip("%s\n", lacks);
 	test(true);
 	test(false);
 	ksft_finished();
