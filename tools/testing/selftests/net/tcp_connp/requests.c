@@ -39,6 +39,7 @@ struct client {
 	struct connp_peer peer;
 	unsigned short to;
 	bool answered, acked, accepted, reset, ended;
+	bool repeated;		/* the SYN-ACK, because the timer has fired */
 	bool fired;		/* the timer of its request, at least once */
 };
 
@@ -94,6 +95,8 @@ static struct client *look(unsigned char *flags)
 		client = clients[ntohs(packet.tcp.dest)];
 	} while (len < 40 || packet.ip.version != 4 || !client);
 	*flags = packet.tcp.th_flags;
+	if (*flags == (TH_SYN | TH_ACK))
+		client->repeated = client->answered;
 	client->answered = true;
 	if (*flags & TH_RST)
 		client->reset = true;
@@ -463,18 +466,15 @@ static void test_migration(void)
 	/* With the first timer that fires. */
 	while (!(client = look(&flags)) || flags != (TH_SYN | TH_ACK))
 		;
-	client->fired = true;
 	closing.go = true;
 	/* The others fire, or are met by their ACKs. */
 	for (i = 1; i < CLIENTS; i += 2)
 		enter(&again[i]);
 	pthread_join(thread, NULL);
 	for (i = 2; i < CLIENTS; i += 4) {
-		while (!again[i].fired) {
-			client = look(&flags);
-			if (client && flags == (TH_SYN | TH_ACK))
-				client->fired = true;
-		}
+		/* On a slow machine perhaps long ago. */
+		while (!again[i].repeated)
+			look(&flags);
 		enter(&again[i]);
 	}
 	all_answered();
@@ -561,6 +561,11 @@ int main(void)
 {
 	long before;
 
+	/* A second is to be enough for all clients' first packets. */
+	if (!access("/proc/lockdep", F_OK)) {
+		ksft_print_header();
+		ksft_exit_skip("a kernel that checks itself is slower than its timers\n");
+	}
 	connp_start(8, 120);
 	before = connp_conns();
 	two_cpus = sysconf(_SC_NPROCESSORS_ONLN) > 1;
