@@ -10,9 +10,9 @@
 # The kernel has to be built; with VARIANT=debug it is the one with lockdep,
 # KASAN and their like. ConnP-L is booted with its default number of groups, where
 # connections meet rarely, and with one, where they all do; ConnP-T also with
-# more threads than CPUs, and in debug kernels not with one. With CONNP_FULL=1,
-# which the tests know, too, they take longer, and there are boots with the most
-# groups, and with one in debug kernels. A kernel that oopses, warns or stalls
+# more threads than CPUs; debug kernels with the default only. With CONNP_FULL=1,
+# which the tests know, too, they take longer, debug kernels have all of these, and
+# ConnP-L is booted with the most groups, too. A kernel that oopses, warns or stalls
 # fails the run whatever the tests say: guest-run.py notices.
 # Needs root, for the taps.
 set -eu
@@ -30,7 +30,8 @@ echo 0 >"$work/count"
 
 make -s -C "$selftests" O="$BUILD/selftests" LINUX="$LINUX" >&2
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
-all=${TESTS:-$(make -s -C "$selftests" list) taps}
+# Memory is looked for when all who may have lost some are done.
+all=${TESTS:-$(make -s -C "$selftests" list | sed 's/ kmemleak.sh//') taps kmemleak.sh}
 
 # boot NAME APPEND TEST...: run tests in a guest of its own.
 boot()
@@ -55,6 +56,7 @@ boot()
 		# shellcheck disable=SC2086 # a list of names
 		"$TOP/scripts/guest-run.py" "$@" -- \
 			env CONNP_FULL="${CONNP_FULL:-}" \
+			FUZZ_SEED="${FUZZ_SEED:-}" \
 			FUZZ_SECONDS="${FUZZ_SECONDS:-}" /script/tests $tests \
 			2>"$work/stderr" || status=$?
 		sed 's/^/# /' "$work/stderr"
@@ -73,7 +75,7 @@ connp-t) counts='1 8' ;;
 esac
 # The debug kernels are slow.
 if [ "$VARIANT" = debug ] && [ -z "${CONNP_FULL:-}" ]; then
-	counts=${counts#1 }
+	counts=
 fi
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$all"
