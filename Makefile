@@ -14,7 +14,7 @@ VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
-.PHONY: help compare test test-full profile paper vm iperf3 packages prepare refresh kernel kernels \
+.PHONY: help compare test test-full soak paper profile vm iperf3 packages prepare refresh kernel kernels \
 	tools check-style check-identity clean
 
 help:
@@ -29,6 +29,9 @@ help:
 	@echo '    HOURS=2          the largest plan that fits (more: scripts/paper.py --help)'
 	@echo 'make test            every check and test, in short; what CI runs'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
+	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
+	@echo '    SOAK=20          everything that may go wrong at once: so many minutes each'
+	@echo '    ORG=...          only this one'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
 	@echo 'make profile ORG=... instructions and modelled cache misses by part of the kernel'
@@ -94,6 +97,9 @@ test: packages prepare
 test-full: export CONNP_FULL := 1
 test-full: packages prepare
 	@scripts/test.sh
+
+soak: packages prepare tools
+	@scripts/test.sh soak
 
 check-style: prepare
 	@for org in connp-l connp-t; do \

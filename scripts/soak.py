@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""make soak: a kernel that checks itself, under load, with everything at once.
+
+    [VARIANT=debug] [SOAK=20] scripts/soak.py ORG
+
+Boots one organisation's kernel and holds a load of verified streams for SOAK
+minutes: over the taps, where the host's own TCP is the other side, and inside of
+the guest over loopback and over a network that loses, delays and corrupts. All
+the while segments of every kind are thrown at it, memory runs out, CPUs go
+offline and come back, network namespaces and connections come and go, and
+readers look at all of it (scripts/rig/guest-soak.sh). TAP and a summary on
+stdout: what load was held, which faults were injected, and what was lost.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rig import BUILD, ORGS, TOP, RigError, options, program
+from rig.clients import guest_address
+from rig.guest import Guest, Setup
+
+NICS = 6
+STREAMS = 48
+# A round of the load is over soon, but a machine that does all this is slow.
+ROUND_SECONDS = 900
+PROGRESS_SECONDS = 60
+
+
+@dataclass
+class Load:
+    """What one kind of load came to, over all of its rounds."""
+
+    rounds: int = 0
+    streams: int = 0
+    bytes: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+    def add(self, folder: Path) -> None:
+        """One round: what both ends said, and how they ended."""
+        self.rounds += 1
+        for end in ("serve", "sink"):
+            status = (folder / f"{end}.status").read_text().strip()
+            if status != "0":
+                log = (folder / f"{end}.log").read_text(errors="replace").strip()
+                self.wrong.append(f"{folder.name}: {end} ended with status {status}: {log}")
+        sent, received = (json.loads((folder / f"{end}.json").read_text())
+                          if (folder / f"{end}.json").exists() else {} for end in ("serve", "sink"))
+        self.streams += int(received.get("conns", 0))
+        self.bytes += int(received.get("total_bytes", 0))
+        if sent.get("total_bytes") != received.get("total_bytes"):
+            self.wrong.append(f"{folder.name}: {sent.get('total_bytes')} bytes were sent, "
+                              f"{received.get('total_bytes')} received")
+
+
+def hold_taps(guest: Guest, ptcpbench: Path, deadline: float) -> None:
+    """The host's side of the load over the taps: a verifying sink a round."""
+    addresses = ",".join(guest_address(nic) for nic in range(1, NICS + 1))
+    number, told = 0, time.monotonic()
+    while True:
+        number += 1
+        folder = guest.share / f"taps-{number}"
+        while not (folder / "ready").exists():
+            guest.check()
+            if (guest.share / "loads-ended").exists() or (guest.share / "status").exists():
+                return
+            if time.monotonic() > deadline:
+                raise RigError("the guest did not end its loads in time")
+            time.sleep(0.1)
+        with (folder / "sink.log").open("wb") as log:
+            sink = guest.spawn(
+                ["sh", "-c", f'status=0; "$@" || status=$?; echo $status >{folder}/sink.status', "sink",
+                 str(ptcpbench), "sink", "--verify", "--address", addresses, "--connections", str(STREAMS),
+                 f"--json={folder}/sink.json"], log)
+        limit = time.monotonic() + ROUND_SECONDS
+        while sink.poll() is None or not (folder / "serve.status").exists():
+            guest.check()
+            if time.monotonic() > limit:
+                raise RigError(f"round {number} over the taps did not end within {ROUND_SECONDS} s")
+            time.sleep(0.1)
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            told = time.monotonic()
+            print(f"== soak: {guest.setup.org}: {number} rounds over the taps, "
+                  f"about {max(0, deadline - ROUND_SECONDS - told) / 60:.0f} minutes to go", file=sys.stderr, flush=True)
+
+
+class Tap:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.count = self.failed = 0
+
+    def result(self, passed: bool, what: str, why: list[str] | None = None) -> None:
+        self.count += 1
+        self.failed += not passed
+        print(f"{'ok' if passed else 'not ok'} {self.count} - {self.name}: soak: {what}")
+        if not passed:
+            for line in "\n".join(why or []).splitlines():
+                print(f"# {line}")
+
+
+def numbers(path: Path) -> dict[str, int]:
+    """NAME NUMBER lines, which the guest leaves."""
+    words = (line.split() for line in path.read_text().splitlines()) if path.exists() else ()
+    return {name: int(number) for name, number in words}
+
+
+def judge(guest: Guest, tap: Tap, minutes: int) -> None:
+    share = guest.share
+    loads: dict[str, Load] = {}
+    for folder in sorted(share.glob("*-*")):
+        if (folder / "serve.log").exists():
+            loads.setdefault(folder.name.rpartition("-")[0], Load()).add(folder)
+    for name, load in loads.items():
+        tap.result(not load.wrong and load.bytes > 0, f"{name}: every byte right, no connection lost", load.wrong)
+    for status in sorted(share.glob("*.ended")):
+        log = status.with_suffix(".log")
+        tap.result(status.read_text().strip() == "0", f"{status.stem} ends well",
+                   log.read_text(errors="replace").splitlines()[-60:])
+    injected, after = numbers(share / "injected"), numbers(share / "after")
+    for name, number in injected.items():
+        tap.result(number > 0, f"{name.replace('_', ' ')}: there were some")
+    for name, number in after.items():
+        tap.result(number == 0, f"{name.replace('_', ' ')}: none", [f"{number}"])
+    tap.result((share / "kmemleak.ended").exists() or not (share / "kmemleak").exists(), "kmemleak was asked")
+
+    print(f"\nsoak of {tap.name}, {minutes} minutes\n")
+    rows = [("load held", f"{name}: {load.streams} streams in {load.rounds} rounds, "
+                          f"{load.bytes / 2**20:.0f} MiB verified, {len(load.wrong)} errors")
+            for name, load in loads.items()]
+    rows += [("injected", f"{number} {name.replace('_', ' ')}") for name, number in injected.items()]
+    rows += [("left", f"{number} {name.replace('_', ' ')}") for name, number in after.items()]
+    for what, text in rows:
+        print(f"  {what:<10} {text}")
+    print(flush=True)
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1] not in ORGS:
+        raise RigError(f"usage: [VARIANT=debug] [SOAK=minutes] scripts/soak.py ORG; ORG is one of: {' '.join(ORGS)}")
+    org = sys.argv[1]
+    minutes = options.number("SOAK", 20, 1, 7 * 24 * 60)
+    variant = options.variant() or "debug"
+    ptcpbench = BUILD / "tools/ptcpbench"
+    if not ptcpbench.exists():
+        raise RigError(f"{ptcpbench} is missing; build it with: make tools")
+    setup = Setup(org, variant, nics=NICS, timeout=60 * minutes + 2 * ROUND_SECONDS,
+                  copies=[(TOP / "scripts/rig/guest-soak.sh", "/script/soak")])
+    tap = Tap(f"{org} {variant}")
+    with Guest(setup) as guest:
+        guest.start(["env", f"STREAMS={STREAMS}", f"FUZZ_SEED={os.environ.get('FUZZ_SEED', '')}",
+                     "/script/soak", str(60 * minutes)], sys.stderr.buffer)
+        guest.wait_booted()
+        hold_taps(guest, ptcpbench, time.monotonic() + 60 * minutes + ROUND_SECONDS)
+        status = guest.wait()
+        tap.result(status == 0, "the guest ends well", [f"status {status}"])
+        judge(guest, tap, minutes)
+        if tap.failed:
+            guest.keep()
+    print(f"1..{tap.count}")
+    return 1 if tap.failed else 0
+
+
+if __name__ == "__main__":
+    program.run("soak", main)
