@@ -443,6 +443,17 @@ static inline void connp_set(int fd, int level, int option, int value)
 		ksft_exit_fail_perror("setsockopt");
 }
 
+/* The state of a socket, as TCP_ESTABLISHED. */
+static inline unsigned int connp_state(int fd)
+{
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		ksft_exit_fail_perror("TCP_INFO");
+	return info.tcpi_state;
+}
+
 static inline void connp_send(int fd, const void *data, size_t len)
 {
 	const char *p = data;

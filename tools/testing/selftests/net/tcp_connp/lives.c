@@ -101,16 +101,6 @@ static bool next_life(struct connp_peer *peer, enum next next,
 	return !life.result;
 }
 
-static unsigned int state(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
-		ksft_exit_fail_perror("TCP_INFO");
-	return info.tcpi_state;
-}
-
 /* The old peer says something that the socket might take for the new one's. */
 static void test_reconnect(unsigned char flags, const char *what)
 {
@@ -123,7 +113,7 @@ static void test_reconnect(unsigned char flags, const char *what)
 	connp_send(peer.fd, "unacknowledged", 14);
 	right = connp_leaves(&peer, TH_PUSH);
 	right &= next_life(&peer, RECONNECT, flags);
-	is = state(peer.fd);
+	is = connp_state(peer.fd);
 	ksft_print_msg("state %u; TCP_SYN_SENT is %u\n", is, TCP_SYN_SENT);
 	ksft_test_result(right && is == TCP_SYN_SENT,
 			 "connected elsewhere, %s of the old peer is not the new one's\n",
@@ -140,7 +130,7 @@ static void test_listen(unsigned char flags, const char *what)
 
 	connect_peer(&peer);
 	right = next_life(&peer, LISTEN, flags);
-	is = state(peer.fd);
+	is = connp_state(peer.fd);
 	ksft_test_result(right && is == TCP_LISTEN &&
 			 accept(peer.fd, NULL, NULL) < 0 && errno == EAGAIN,
 			 "listening, %s of the old peer is not heard\n", what);

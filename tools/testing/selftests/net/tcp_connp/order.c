@@ -239,16 +239,6 @@ static void test_retransmission(void)
 	connp_peer_reset(&peer);
 }
 
-static unsigned int state(int fd)
-{
-	struct tcp_info info;
-	socklen_t len = sizeof(info);
-
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
-		ksft_exit_fail_perror("TCP_INFO");
-	return info.tcpi_state;
-}
-
 /* Data and the end of it are queued before a call. */
 static void test_call_after(bool closes)
 {
@@ -279,7 +269,7 @@ static void test_call_after(bool closes)
 		return;
 	}
 	right = connp_leaves(&peer, TH_FIN | TH_ACK);
-	in = state(peer.fd);
+	in = connp_state(peer.fd);
 	ksft_print_msg("state %u; TCP_LAST_ACK is %u, TCP_CLOSING %u\n", in,
 		       TCP_LAST_ACK, TCP_CLOSING);
 	ksft_test_result(in == TCP_LAST_ACK, "%s knows of the FIN\n", name);
