@@ -24,7 +24,7 @@ boot()
 {
 	"$TOP/scripts/guest-run.py" --org "$org" \
 		${VARIANT:+--variant "$VARIANT"} --append tcp_connp.groups=8 \
-		--copy "$work/before:/tmp/before" -- "$@"
+		--copy "$work/before:/script/before" -- "$@"
 }
 
 : >"$work/before"
@@ -33,4 +33,4 @@ boot /selftests/hash print >"$work/output"
 sed -n '/^groups /,$p' "$work/output" >"$work/before"
 [ -s "$work/before" ] || die "the first boot has not printed groups"
 say "the same in another boot"
-boot /selftests/hash compare /tmp/before
+boot /selftests/hash compare /script/before

@@ -19,7 +19,7 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench paper kernels style identity rig profiler $ORGANISATIONS debug"
+stages="squeue ptcpbench paper kernels style identity rig profiler hash $ORGANISATIONS debug"
 more="full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -101,6 +101,8 @@ stage()
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/test-rig.sh" ;;
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
+	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
+		"$TOP/scripts/test-hash.sh" connp-t ;;
 	debug)	debug ;;
 	full)	variant full test-guest.sh msgp connp-l connp-t ;;
 	conformance) variant full conformance.sh msgp connp-l connp-t ;;
