@@ -150,7 +150,7 @@ EXPORT_SYMBOL_GPL(tcp_connp_bind);
 
 /**
  * tcp_connp_forget - a connection has ended: it is no longer in its group
- * @sk: the socket that is being destroyed
+ * @sk: the socket that is being destroyed, or is disconnected
  *
  * Packets still queued for it find it closed and are dropped, as in stock.
  *

@@ -273,6 +273,8 @@ EXPORT_SYMBOL_GPL(tcp_connp_leave);
  * tcp_connp_lock_owner - take the slock as the owner of a socket, to release
  * @sk: any socket, owned
  *
+ * May wait for the thread, if that has missed @sk too often.
+ *
  * Context: process; on return the slock is held and BH disabled.
  * Return: what to give to tcp_connp_hands_over() and _unlock_owner().
  */
