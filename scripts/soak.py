@@ -127,7 +127,6 @@ def judge(guest: Guest, tap: Tap, minutes: int) -> None:
         tap.result(number > 0, f"{name.replace('_', ' ')}: there were some")
     for name, number in after.items():
         tap.result(number == 0, f"{name.replace('_', ' ')}: none", [f"{number}"])
-    tap.result((share / "kmemleak.ended").exists() or not (share / "kmemleak").exists(), "kmemleak was asked")
 
     print(f"\nsoak of {tap.name}, {minutes} minutes\n")
     rows = [("load held", f"{name}: {load.streams} streams in {load.rounds} rounds, "

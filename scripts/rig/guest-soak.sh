@@ -125,12 +125,20 @@ again()
 	echo "times_${name%.sh} $times" >>/tmp/injected
 }
 
-# The stack is to do without the memory that its input wants: nobody is told of
-# that, and it has to be repaired unseen.
+# The address of a function, and of the one behind it.
+function_range()
+{
+	sort /proc/kallsyms | sed -n "/ [tT] $1\$/{s/ .*//p;n;s/ .*//p;q}"
+}
+
+# Transmission is to do without the memory that it wants: nobody is told of that,
+# and it has to be repaired unseen. All that sends, stock and groups, comes by
+# this function.
 no_memory()
 {
-	start=$(sed -n 's/^\([0-9a-f]*\) [tT] tcp_rcv_established$/\1/p' /proc/kallsyms)
-	stop=$(sed -n 's/^\([0-9a-f]*\) [tT] tcp_rcv_state_process$/\1/p' /proc/kallsyms)
+	# shellcheck disable=SC2046 # two numbers
+	set -- $(function_range tcp_write_xmit)
+	start=$1 stop=$2
 	for fault in failslab fail_page_alloc; do
 		[ -d $faults/$fault ] || continue
 		echo 0 >$faults/$fault/verbose
@@ -251,7 +259,7 @@ wait
 mv /tmp/injected /share/injected
 echo "corrupted_segments_refused $(($(counter "$server" TcpInCsumErrors) +
 	$(counter "$client" TcpInCsumErrors)))" >>/share/injected
-segments=$(sed -n 's/^# .*[^0-9]\([0-9][0-9]*\) segments.*/\1/p' /share/fuzz.log | tail -n 1)
+segments=$(sed -n 's/^# \([0-9]*\) segments arrived .*/\1/p' /share/fuzz.log)
 [ -z "$segments" ] || echo "segments_of_the_fuzzer $segments" >>/share/injected
 
 cleanup
