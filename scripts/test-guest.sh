@@ -57,6 +57,7 @@ boot()
 		"$TOP/scripts/guest-run.py" "$@" -- \
 			env CONNP_FULL="${CONNP_FULL:-}" \
 			FUZZ_SEED="${FUZZ_SEED:-}" \
+			FUZZ_ROUNDS="${FUZZ_ROUNDS:-}" \
 			FUZZ_SECONDS="${FUZZ_SECONDS:-}" /script/tests $tests \
 			2>"$work/stderr" || status=$?
 		sed 's/^/# /' "$work/stderr"

@@ -22,6 +22,7 @@
  *
  *	FUZZ_SEED=SEED[:ROUND]	not a random seed; only this round
  *	FUZZ_SECONDS=N		how long, without the kept ones
+ *	FUZZ_ROUNDS=N		no more than so many rounds
  *
  * In a run of a minute or more, rounds that made a counter of the kernel's MIB
  * move which none had before are told, to be kept.
@@ -737,6 +738,9 @@ static void start(void)
 int main(void)
 {
 	const char *wanted = getenv("FUZZ_SEED"), *text = getenv("FUZZ_SECONDS");
+	const char *most = getenv("FUZZ_ROUNDS");
+	unsigned long rounds = most && *most ? strtoul(most, NULL, 0) :
+						ULONG_MAX;
 	unsigned int seconds = text ? atoi(text) : 0, i;
 	unsigned long round = 0;
 	bool right, only = false;
@@ -764,7 +768,8 @@ int main(void)
 		right = run_round(seed, round);
 	} else {
 		right = run_kept();
-		for (; right && connp_ms() - begin < seconds * 1e3; round++)
+		for (; right && round < rounds &&
+		     connp_ms() - begin < seconds * 1e3; round++)
 			right = run_round(seed, round);
 	}
 	print_stats(connp_ms() - begin);

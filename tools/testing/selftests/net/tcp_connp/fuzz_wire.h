@@ -557,29 +557,61 @@ static inline void fuzz_write_fragments(bool v6, const unsigned char *payload,
 	}
 }
 
+/* A stream of the peer may begin here; false if there are too many already. */
+static inline bool fuzz_begins(struct fuzz_peer *peer, uint32_t seq)
+{
+	unsigned int i, starts = peer->nr_starts;
+
+	for (i = 0; i < starts && peer->starts[i] != seq; i++)
+		;
+	if (i == FUZZ_STARTS)
+		return false;
+	peer->starts[i] = seq;
+	if (i == starts)
+		peer->nr_starts = i + 1;
+	return true;
+}
+
+/*
+ * A SYN cookie is checked, in stock as well, only for how far the two numbers of
+ * an ACK are apart, and in its low bits is which of four MSS it was. So one
+ * whose numbers are both as far from right begins a stream elsewhere.
+ */
+static inline bool fuzz_passes_for_cookie(const struct fuzz_peer *peer,
+					  const struct fuzz_segment *segment)
+{
+	unsigned int i, j, starts = peer->nr_starts;
+	int32_t apart;
+
+	if (!(segment->flags & TH_ACK))
+		return false;
+	for (i = 0; i < starts; i++) {
+		for (j = 0; j < peer->nr_our_starts; j++) {
+			apart = (segment->seq - peer->starts[i]) -
+				(segment->ack - peer->our_starts[j]);
+			if (abs(apart) < 4)
+				return true;
+		}
+	}
+	return false;
+}
+
 /* Have a segment arrive, in a packet that is damaged so. */
 static inline void fuzz_arrive(struct fuzz_peer *peer,
 			       const struct fuzz_segment *segment,
 			       enum fuzz_damage damage)
 {
 	static unsigned char packet[FUZZ_DATA + 200];
-	unsigned int header, options, len, i;
+	unsigned int header, options, len;
 	bool v6 = fuzz_is_v6(peer), other_cpu = fuzz_chance(30);
-	unsigned int starts = peer->nr_starts;
 	uint32_t seq = segment->seq;
 	struct tcphdr *tcp;
 
-	if (segment->flags & TH_SYN) {
-		/* A stream may begin here. */
+	if (segment->flags & TH_SYN)
 		seq++;
-		for (i = 0; i < starts && peer->starts[i] != seq; i++)
-			;
-		if (i == FUZZ_STARTS)
-			return;
-		peer->starts[i] = seq;
-		if (i == starts)
-			peer->nr_starts = i + 1;
-	}
+	if ((segment->flags & TH_SYN || fuzz_passes_for_cookie(peer, segment)) &&
+	    !fuzz_begins(peer, seq))
+		return;
 	if (segment->flags & TH_URG)
 		peer->urgents++;
 
