@@ -30,6 +30,13 @@
 /* ...and so long, in ms, at least. */
 #define PERIOD_MIN	20
 #define MAX_PAIRS	9
+/*
+ * Tiny segments at a time, and at most in a ms: about as many as stock takes
+ * from one sender here, which does the work itself. A thread takes as many as
+ * the sender can make, and more than it can do.
+ */
+#define TINY_BATCH	64
+#define TINY_MAX	50
 
 struct neighbour {
 	const char *name;
@@ -384,10 +391,11 @@ static void peer_close(void)
 /* Bytes here and there in the window, so that none joins another. */
 static void send_tiny(void)
 {
+	double began = connp_ms();
 	struct connp_packet packet;
 	unsigned int i;
 
-	for (i = 0; i < 64; i++) {
+	for (i = 0; i < TINY_BATCH; i++) {
 		connp_packet_init(&packet, &peer, TH_ACK);
 		packet.tcp.seq = htonl(peer.seq + 1 + 2 * random_below(30000));
 		packet.data[0] = 0;
@@ -395,6 +403,8 @@ static void send_tiny(void)
 	}
 	deeds += i;
 	connp_forget_left();
+	while (!stopping && connp_ms() - began < (double)TINY_BATCH / TINY_MAX)
+		usleep(100);
 }
 
 static void flood(void)
