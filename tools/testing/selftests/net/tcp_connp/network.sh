@@ -58,7 +58,7 @@ evil()
 }
 
 # bad NAME WHATS ADDRESSES OPTION...: transfers over a network like that, after
-# which each of WHATS has happened more often than now and then.
+# which each of WHATS has happened as often as it must.
 bad()
 {
 	title=$1 whats=$2 addresses=$3
@@ -131,7 +131,9 @@ if [ -n "${CONNP_FULL:-}" ]; then
 	bytes=${bytes%M}0M
 	pauses=10
 fi
-often=20
+# Chance has its way with each packet.  The rates below are such that the rarest
+# is expected 25 times: it takes ten million runs to see fewer than 5.
+often=5
 conns=0
 if [ -e /proc/net/tcp_connp ]; then
 	conns=$(groups conns)
