@@ -91,7 +91,8 @@ static struct ctl_table tcp_connp_sysctls[] = {
 
 static int __init tcp_connp_proc_init(void)
 {
-	if (!proc_create_single("tcp_connp", 0444, init_net.proc_net,
+	/* Not for users, who could find out which group theirs are in. */
+	if (!proc_create_single("tcp_connp", 0400, init_net.proc_net,
 				tcp_connp_seq_show))
 		return -ENOMEM;
 	if (!register_net_sysctl(&init_net, "net/ipv4/tcp_connp",

@@ -3,6 +3,7 @@
  * Which sockets are in a group, and what /proc/net/tcp_connp says about it.
  */
 #include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "connp_threads.h"
@@ -23,6 +24,16 @@ static unsigned int count_words(char *line)
 	     line = strtok_r(NULL, "\n ", &more))
 		n++;
 	return n;
+}
+
+/* Or a user could find out in which group of others' connections his are. */
+static void test_private(void)
+{
+	struct stat st;
+
+	ksft_test_result(!fstat(connp_groups_fd, &st) && !st.st_uid &&
+			 !(st.st_mode & 077),
+			 "only root may read it\n");
 }
 
 static void test_format(void)
@@ -316,7 +327,8 @@ int main(void)
 {
 	connp_need_groups();
 	has_threads = connp_has_threads();
-	connp_start(22, 60);
+	connp_start(23, 60);
+	test_private();
 	test_format();
 	test_parameter();
 	test_counters();
