@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 SKIPPED = 4
@@ -28,6 +29,7 @@ class Flattener:
         self.failed = 0
         self.skipped = 0
         self.reason = ""
+        self.begun = 0.0
 
     def result(self, passed: bool, what: str) -> None:
         self.count += 1
@@ -38,6 +40,7 @@ class Flattener:
             self.test = found[1]
             self.results = self.failed = self.skipped = 0
             self.reason = ""
+            self.begun = time.monotonic()
         elif found := re.match(r"rig: end (\d+)", line):
             self.end(int(found[1]))
         elif found := re.match(r"1\.\.0 # SKIP (.*)", line):
@@ -59,6 +62,7 @@ class Flattener:
             self.result(False, f"{self.test}: ended with status {status}")
         elif not self.results:
             self.result(False, f"{self.test}: gave no result")
+        print(f"# {self.test} took {time.monotonic() - self.begun:.0f} s", flush=True)
         self.test = ""
 
 
