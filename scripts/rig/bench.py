@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The paper's benchmark in one boot: ptcpbench, once for each number of
-connections. The guest sends, sinks in the clients' namespace discard.
+connections. The guest sends, sinks in the clients' namespace discard; or, in mode
+rr and crr, these ask and the guest answers.
 
     loads = Loads([6, 192], duration=10, warmup=2)
     with Guest(loads.prepare(Setup("msgp", nics=6))) as guest:
@@ -15,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from . import BUILD, TOP, RigError, counters, results
 from .clients import guest_address
@@ -28,6 +30,7 @@ class Loads:
     conns: list[int]  # of one run after the other
     duration: int  # measured seconds of each
     warmup: int  # seconds before that
+    mode: str = "stream"  # of ptcpbench
 
     @staticmethod
     def settling(conns: int) -> float:
@@ -57,19 +60,26 @@ def runs(guest: Guest, loads: Loads, begin: Callable[[int], None], tick: Callabl
     """
     setup = guest.setup
     addresses = ",".join(guest_address(nic) for nic in range(1, setup.nics + 1))
-    guest.start(["/script/guest-bench.sh", addresses, str(loads.duration), str(loads.warmup),
-                 str(int(loads.settling(max(loads.conns)))), *map(str, loads.conns)], sys.stderr.buffer)
+    window = ["--duration", str(loads.duration), "--warmup", str(loads.warmup)]
+    # Who knows when all requests began is the sink, so it has their window.
+    at_serve, at_sink = (window, []) if loads.mode == "stream" else ([], window)
+    guest.start(["/script/guest-bench.sh", " ".join(map(str, loads.conns)), "--mode", loads.mode,
+                 "--address", addresses, "--timeout", str(int(loads.settling(max(loads.conns)))), *at_serve],
+                sys.stderr.buffer)
     for conns in loads.conns:
         begin(conns)
         settling = loads.settling(conns)
         guest.wait_file(f"{conns}/ready", setup.boot_timeout + settling, tick)
         sink = guest.folder / f"sink-{conns}.json"
+        before = guest.cpu_seconds()
         with (guest.folder / f"sink-{conns}.log").open("wb") as log:
-            guest.spawn([str(PTCPBENCH), "sink", "--address", addresses, "--connections", str(conns),
-                         "--timeout", str(int(settling)), f"--json={sink}"], log)
+            guest.spawn([str(PTCPBENCH), "sink", "--mode", loads.mode, "--address", addresses,
+                         "--connections", str(conns), "--timeout", str(int(settling)), f"--json={sink}", *at_sink], log)
         guest.wait_file(f"{conns}/done", loads.warmup + loads.duration + 2 * settling, tick)
+        cpu = {threads: round(seconds - before[threads], 2) for threads, seconds in guest.cpu_seconds().items()}
         guest.wait_beside()
-        yield {"org": setup.org, "conns": conns, "nics": setup.nics, "tso": setup.tso, **_measured(guest, conns, sink)}
+        yield {"org": setup.org, "conns": conns, "nics": setup.nics, "tso": setup.tso, "cpu": cpu,
+               **_measured(guest, conns, sink)}
     if guest.wait():
         raise RigError(f"{setup.org}: the benchmark failed in the guest; its output is above")
 
@@ -81,7 +91,10 @@ def release(guest: Guest) -> str:
 
 def outcome(run: results.Run) -> str:
     """In a few words, for the line that tells of progress."""
-    text = f"{run['mbps']:.0f} Mb/s"
+    if "rps" in run:
+        text = f"{run['rps']:.0f} requests/s, median {run['latency']['p50']:.0f} us"
+    else:
+        text = f"{run['mbps']:.0f} Mb/s"
     if run["refused"]:
         text += f" refused, the guest's clock went {100 * run['clock_error']:+.1f} % wrong"
     return text
@@ -90,14 +103,10 @@ def outcome(run: results.Run) -> str:
 def _measured(guest: Guest, conns: int, sink: Path) -> results.Run:
     folder = guest.share / str(conns)
     serve = json.loads((folder / "serve.json").read_text())
-    received = json.loads(sink.read_text())["total_bytes"]
-    if received != serve["total_bytes"]:
-        raise RigError(f"{guest.setup.org}, {conns} connections: the guest sent {serve['total_bytes']} bytes, "
-                       f"the sinks received {received}")
     groups = _number_of_groups(guest.setup, folder / "after")
     counted = counters.difference(folder / "before", folder / "after")
     elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
-    figures = {key: serve[key] for key in ("seconds", "bytes", "mbps", "retransmits", "ctxsw", "fairness")}
+    figures = _figures(f"{guest.setup.org}, {conns} connections", serve, json.loads(sink.read_text()))
     run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5),
            "refused": not elapsed.right}
     locks = counters.locks(folder / "before", folder / "after")
@@ -106,6 +115,18 @@ def _measured(guest: Guest, conns: int, sink: Path) -> results.Run:
     if guest.setup.org == "connp-t":
         run["threads"] = counters.threads(counted, elapsed.guest, groups)
     return run
+
+
+def _figures(name: str, serve: dict[str, Any], sink: dict[str, Any]) -> results.Run:
+    """What both ends say, which must agree on what was transferred in all."""
+    what = "total_bytes" if serve["mode"] == "stream" else "total_requests"
+    if serve[what] != sink[what]:
+        unit = what.removeprefix("total_")
+        raise RigError(f"{name}: the guest counted {serve[what]} {unit}, the sinks counted {sink[what]}")
+    of_serve = {key: serve[key] for key in ("retransmits", "ctxsw", "fairness", what)}
+    if serve["mode"] == "stream":
+        return {**{key: serve[key] for key in ("seconds", "bytes", "mbps")}, **of_serve}
+    return {**{key: sink[key] for key in ("seconds", "requests", "rps")}, "latency": sink["latency_us"], **of_serve}
 
 
 def _number_of_groups(setup: Setup, snapshot: Path) -> int:

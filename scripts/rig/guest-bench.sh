@@ -1,19 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# guest-bench.sh ADDRESSES DURATION WARMUP TIMEOUT CONNS... - the guest's side
-# of scripts/compare.py: one ptcpbench run for each number of connections.
+# guest-bench.sh "CONNS..." OPTION... - the guest's side of bench.py: one run of
+# ptcpbench serve with these options for each number of connections.
 #
 # In /share/CONNS it leaves what ptcpbench said (serve.json, serve.log) and the
 # kernel's counters before and after; `ready` appears there when it listens,
 # `done` when all of it is there.
 set -eu
 
-addresses=$1
-duration=$2
-warmup=$3
-timeout=$4
-shift 4
+loads=$1
+shift
 
 # counters DIRECTORY: what the kernel has counted so far.
 counters()
@@ -27,13 +24,15 @@ counters()
 }
 
 uname -r >/share/release
-for conns in "$@"; do
+# Mode crr leaves a connection in TIME_WAIT for each request: as on a server that
+# expects them, there is room for those of a minute.
+sysctl -q -w net.ipv4.tcp_max_tw_buckets=1048576
+for conns in $loads; do
 	dir=/share/$conns
 	mkdir "$dir"
 	counters "$dir/before"
 	rig-mark "before-$conns"
-	ptcpbench serve --address "$addresses" --connections "$conns" \
-		--duration "$duration" --warmup "$warmup" --timeout "$timeout" \
+	ptcpbench serve "$@" --connections "$conns" \
 		--json="$dir/serve.json" --ready "$dir/ready" >"$dir/serve.log" 2>&1 || {
 		cat "$dir/serve.log"
 		exit 1

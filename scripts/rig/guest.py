@@ -186,7 +186,8 @@ class Guest:
             # Whether timer interrupts come is found out by busy waiting.
             append += " no_timer_check"
         command = [
-            machine.QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *serial,
+            # Threads have names, so that those of the vCPUs are known.
+            machine.QEMU, "-name", "connp-rig,debug-threads=on", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", *serial,
             # Without an RTC the kernel spends a second of each boot looking for it.
             "-M", "microvm,acpi=off,rtc=on,pit=on,pic=on",
             "-accel", "kvm" if kvm else f"tcg,thread={'single' if setup.virtual_time else 'multi'}",
@@ -287,6 +288,22 @@ class Guest:
                 self._fail(f"the guest is done, but `{what}` beside it did not end within {_BESIDE_SECONDS} s")
         self.check()
 
+    def cpu_seconds(self) -> dict[str, float]:
+        """CPU time so far on the host: of the threads that are the guest's CPUs
+        ("vcpus"), and of all of QEMU ("qemu").
+        """
+        assert self._qemu
+        process = Path(f"/proc/{self._qemu.pid}")
+        seconds = {"vcpus": 0.0, "qemu": _cpu_time(process)[1]}
+        for task in (process / "task").iterdir():
+            try:
+                name, used = _cpu_time(task)
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # QEMU's helpers come and go
+            if name.startswith("CPU "):
+                seconds["vcpus"] += used
+        return seconds
+
     def elapsed(self, first: str = "start", last: str = "end") -> clock.Elapsed:
         """Time between two clock marks, on the guest's clock and the host's."""
         return clock.elapsed(self.share, first, last)
@@ -350,6 +367,13 @@ class Guest:
             self._qemu.wait()
         if self._console:
             self._console.join()
+
+
+def _cpu_time(process: Path) -> tuple[str, float]:
+    """The name of a process or thread, and the seconds that it ran."""
+    # Behind the name, which is in brackets, the third field is the first.
+    name, _, rest = (process / "stat").read_text().partition("(")[2].rpartition(")")
+    return name, sum(map(int, rest.split()[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def accelerator(setup: Setup) -> str:

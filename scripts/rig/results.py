@@ -7,10 +7,12 @@ one object a run: org, groups, conns, nics, tso, round, seconds, bytes, mbps,
 retransmits, ctxsw, fairness, counters, clock_error, refused. seconds to
 fairness are of the measured window; counters are of the whole run, warm-up
 included: sums over the rows of /proc/net/tcp_connp (maxima where its column
-says max) and some of what nstat shows. A run of connp-t also has `threads`: what
-its threads did, derived from the counters and so of the whole run too, which
-lasted `seconds` there; busy_share is of the time that all threads had. A run
-whose guest clock went wrong has refused = true and enters no figure.
+says max) and some of what nstat shows. `cpu` is the host's CPU seconds of the
+guest's CPUs and of all of QEMU over the whole run, in which total_bytes were
+sent. A run of connp-t also has `threads`: what its threads did, derived from the
+counters and so of the whole run too, which lasted `seconds` there; busy_share is
+of the time that all threads had. A run whose guest clock went wrong has refused =
+true and enters no figure.
 """
 
 from __future__ import annotations
