@@ -39,7 +39,9 @@ struct nic {
 struct setup {
 	struct run *run;
 	struct nic nics[MAX_NICS];
-	unsigned int started;	/* connecting: next connection to open */
+	/* connecting: next connection to look at, and how many are opened */
+	unsigned int next;
+	unsigned int opened;
 	unsigned int established;
 	double next_progress;
 };
@@ -157,15 +159,17 @@ static void progress(struct setup *setup)
 	setup->next_progress = now() + 1;
 	fprintf(stderr, "ptcpbench %s: %u of %u connections established\n",
 		role_name(run->opt->role), setup->established,
-		nr_standing(run->opt));
+		own_of(run->opt, nr_standing(run->opt)));
 }
 
 static void conn_established(struct setup *setup, struct conn *conn)
 {
+	const struct options *opt = setup->run->opt;
+
 	setup->nics[conn->nic].established++;
 	setup->established++;
 	progress(setup);
-	if (setup->established == nr_standing(setup->run->opt))
+	if (setup->established == own_of(opt, nr_standing(opt)))
 		stop(setup);
 }
 
@@ -519,12 +523,20 @@ static bool open_one(struct setup *setup, unsigned int id)
 
 static void open_more(struct setup *setup)
 {
-	while (setup->started < nr_standing(setup->run->opt) &&
-	       setup->started - setup->established < PENDING)
-		if (!open_one(setup, setup->started++)) {
+	const struct options *opt = setup->run->opt;
+
+	while (setup->next < nr_standing(opt) &&
+	       setup->opened - setup->established < PENDING) {
+		unsigned int id = setup->next++;
+
+		if (opt->others[id % opt->nr_nics])
+			continue;
+		setup->opened++;
+		if (!open_one(setup, id)) {
 			stop(setup);
 			return;
 		}
+	}
 }
 
 /* Both */
@@ -555,19 +567,19 @@ static void timed_out(int fd, short what, void *arg)
 {
 	struct setup *setup = arg;
 	struct run *run = setup->run;
-	unsigned int all = nr_standing(run->opt);
+	const struct options *opt = run->opt;
+	unsigned int all = nr_standing(opt);
 	unsigned int first = 0;
 
 	(void)fd;
 	(void)what;
-	while (first < run->opt->nr_nics - 1 &&
-	       setup->nics[first].established ==
-	       nic_share(run->opt, all, first))
+	while (first < opt->nr_nics - 1 &&
+	       setup->nics[first].established == nic_own(opt, all, first))
 		first++;
 	run_fail(run, "%u of %u connections were established in %g s (address %s: %u of %u); is the other end running with the same -c and -a? --timeout waits longer",
-		 setup->established, all, run->opt->timeout,
-		 run->opt->nics[first], setup->nics[first].established,
-		 nic_share(run->opt, all, first));
+		 setup->established, own_of(opt, all), opt->timeout,
+		 opt->nics[first], setup->nics[first].established,
+		 nic_own(opt, all, first));
 	stop(setup);
 }
 

@@ -79,6 +79,11 @@ static const char help[] =
 "                         caches and small guests)\n"
 "      --dir DIR          make the files in DIR (default: in memory, memfd)\n"
 "\n"
+"sink only, mode stream\n"
+"      --only LIST        connect to these of the addresses, with their part of\n"
+"                         the connections; the others are left to sinks on\n"
+"                         other machines, with the same -a and -c\n"
+"\n"
 "sink only, with rr and crr either end\n"
 "      --verify           check every byte of what arrives\n"
 "\n"
@@ -173,12 +178,20 @@ static uint64_t parse_size(const char *name, const char *text)
 	return value << shift;
 }
 
-static void parse_addresses(struct options *opt, const char *list)
+/* For strsep(). */
+static char *copy_list(const char *list)
 {
-	char *copy = strdup(list), *rest = copy, *item;
+	char *copy = strdup(list);
 
 	if (!copy)
 		die(EXIT_SETUP, "out of memory");
+	return copy;
+}
+
+static void parse_addresses(struct options *opt, const char *list)
+{
+	char *rest = copy_list(list), *item;
+
 	while ((item = strsep(&rest, ","))) {
 		if (!*item)
 			usage("-a %s: an address is empty", list);
@@ -189,6 +202,25 @@ static void parse_addresses(struct options *opt, const char *list)
 				usage("-a %s: %s is there twice", list, item);
 		opt->nics[opt->nr_nics++] = item;
 	}
+}
+
+static void choose_addresses(struct options *opt, const char *list)
+{
+	char *copy = copy_list(list), *rest = copy, *item;
+
+	for (unsigned int n = 0; n < opt->nr_nics; n++)
+		opt->others[n] = true;
+	while ((item = strsep(&rest, ","))) {
+		unsigned int n = 0;
+
+		while (n < opt->nr_nics && strcmp(opt->nics[n], item))
+			n++;
+		if (n == opt->nr_nics)
+			usage("--only %s: %s is not one of -a", list,
+			      *item ? item : "nothing");
+		opt->others[n] = false;
+	}
+	free(copy);
 }
 
 /* Without IPv6 in the kernel, that of IPv4. */
@@ -226,7 +258,7 @@ static unsigned int usable_cpus(void)
 enum {
 	OPT_WRITE = 256, OPT_FILE_SIZE, OPT_DIR, OPT_VERIFY, OPT_JSON,
 	OPT_PROGRESS, OPT_READY, OPT_TIMEOUT, OPT_STALL, OPT_REQUEST,
-	OPT_RESPONSE, NR_OPTS
+	OPT_RESPONSE, OPT_ONLY, NR_OPTS
 };
 
 static const struct option longopts[] = {
@@ -246,6 +278,7 @@ static const struct option longopts[] = {
 	{ "write",	 no_argument,	    NULL, OPT_WRITE },
 	{ "file-size",	 required_argument, NULL, OPT_FILE_SIZE },
 	{ "dir",	 required_argument, NULL, OPT_DIR },
+	{ "only",	 required_argument, NULL, OPT_ONLY },
 	{ "verify",	 no_argument,	    NULL, OPT_VERIFY },
 	{ "json",	 optional_argument, NULL, OPT_JSON },
 	{ "progress",	 no_argument,	    NULL, OPT_PROGRESS },
@@ -269,6 +302,7 @@ static const struct {
 	{ OPT_WRITE, "--write", SERVE, 0 },
 	{ OPT_FILE_SIZE, "--file-size", SERVE, 0 },
 	{ OPT_DIR, "--dir", SERVE, 0 },
+	{ OPT_ONLY, "--only", SINK, 0 },
 	{ OPT_VERIFY, "--verify", SINK, SERVE | SINK },
 	{ OPT_REQUEST, "--request", 0, SERVE | SINK },
 	{ OPT_RESPONSE, "--response", 0, SERVE | SINK },
@@ -326,7 +360,7 @@ static void parse_role(struct options *opt, int argc, char **argv)
 }
 
 /* What only makes sense together, and the defaults that depend on others. */
-static void complete(struct options *opt)
+static void complete(struct options *opt, const char *only)
 {
 	if (measures(opt)) {
 		if (opt->duration && opt->bytes)
@@ -362,6 +396,10 @@ static void complete(struct options *opt)
 		usage("-p 0: this end connects and needs the other's port");
 	if (opt->ready && !listens(opt))
 		usage("--ready: this end does not listen");
+	if (only && opt->active)
+		usage("--only: with -A it is serve that connects");
+	if (only)
+		choose_addresses(opt, only);
 	if (opt->threads > opt->conns)
 		usage("-t %u: more threads than the %u connections",
 		      opt->threads, opt->conns);
@@ -369,13 +407,14 @@ static void complete(struct options *opt)
 		opt->threads = usable_cpus();
 	if (opt->threads > MAX_THREADS)
 		opt->threads = MAX_THREADS;
-	if (opt->threads > opt->conns)
-		opt->threads = opt->conns;
+	if (opt->threads > own_of(opt, opt->conns))
+		opt->threads = own_of(opt, opt->conns);
 }
 
 void options_parse(struct options *opt, int argc, char **argv)
 {
 	bool given[NR_OPTS] = { };
+	const char *only = NULL;	/* of -a, which may come later */
 	int c;
 
 	*opt = (struct options){
@@ -443,6 +482,9 @@ void options_parse(struct options *opt, int argc, char **argv)
 		case OPT_DIR:
 			opt->dir = optarg;
 			break;
+		case OPT_ONLY:
+			only = optarg;
+			break;
 		case OPT_VERIFY:
 			opt->verify = true;
 			break;
@@ -466,5 +508,5 @@ void options_parse(struct options *opt, int argc, char **argv)
 	if (optind < argc - 1)
 		usage("%s: unexpected", argv[1 + optind]);
 	check_owners(opt, given);
-	complete(opt);
+	complete(opt, only);
 }

@@ -32,6 +32,7 @@ struct options {
 	bool active;		/* serve connects, sink listens */
 	char *nics[MAX_NICS];	/* addresses, one a NIC */
 	unsigned int nr_nics;
+	bool others[MAX_NICS];	/* sink: another sink connects to this one */
 	unsigned int port;
 	unsigned int conns;
 	unsigned int threads;
@@ -120,6 +121,22 @@ static inline unsigned int nic_share(const struct options *opt,
 				     unsigned int count, unsigned int n)
 {
 	return count / opt->nr_nics + (n < count % opt->nr_nics);
+}
+
+/* What of these this process has; the rest is of other sinks (--only). */
+static inline unsigned int nic_own(const struct options *opt,
+				   unsigned int count, unsigned int n)
+{
+	return opt->others[n] ? 0 : nic_share(opt, count, n);
+}
+
+static inline unsigned int own_of(const struct options *opt, unsigned int count)
+{
+	unsigned int own = 0;
+
+	for (unsigned int n = 0; n < opt->nr_nics; n++)
+		own += nic_own(opt, count, n);
+	return own;
 }
 
 #endif

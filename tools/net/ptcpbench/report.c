@@ -81,7 +81,8 @@ void report_progress(struct run *run, const struct window *window)
 		role_name(run->opt->role), time - run->started_at, phase,
 		rate(run->opt, moved - last_moved,
 		     time - (last_time ? last_time : run->started_at)),
-		rate_unit(run->opt), atomic_load(&run->done), run->opt->conns);
+		rate_unit(run->opt), atomic_load(&run->done),
+		own_of(run->opt, run->opt->conns));
 	last_time = time;
 	last_moved = moved;
 }
@@ -114,6 +115,7 @@ static double fairness(const struct run *run, const struct window *window)
 {
 	const struct conn *conn;
 	double sum = 0, squares = 0, x;
+	unsigned int count = 0;
 
 	for (conn = next_conn(run, NULL); conn; conn = next_conn(run, conn)) {
 		if (conn->target == UINT64_MAX)
@@ -122,8 +124,9 @@ static double fairness(const struct run *run, const struct window *window)
 			x = conn->target / (conn->finished_at - run->started_at);
 		sum += x;
 		squares += x * x;
+		count++;
 	}
-	return squares > 0 ? sum * sum / (run->opt->conns * squares) : 0;
+	return squares > 0 ? sum * sum / (count * squares) : 0;
 }
 
 static struct histogram *get_latency(const struct run *run)

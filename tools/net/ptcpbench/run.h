@@ -230,7 +230,7 @@ static inline struct conn *next_conn(const struct run *run,
 
 static inline bool all_done(struct run *run)
 {
-	return atomic_load(&run->done) == run->opt->conns;
+	return atomic_load(&run->done) == own_of(run->opt, run->opt->conns);
 }
 
 #endif

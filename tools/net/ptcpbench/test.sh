@@ -331,6 +331,29 @@ good "-b: the warm-up is excluded" "-a $TWO -c 6 -b 512M -w 50" \
 	'serve["total_bytes"] == 512 << 20 and serve["bytes"] < 300 << 20'
 good "-b: one byte a connection" "-a 127.0.0.1 -c 6 -b 6 -w 0" \
 	"-a 127.0.0.1 -c 6 --verify" 'serve["bytes"] == 6'
+# Three sinks for one serve: serve.json, sink.json, and those of the others.
+clean
+launch serve "$BENCH" serve -a $TWO,127.0.0.3 -c 8 -b 3M -w 0 -p 0 \
+	--ready "$TMP/ready" --json="$TMP/serve.json"
+first=$pid
+wait_ready "$first"
+rc=$?
+for n in 1 2 3; do
+	launch sink$n "$BENCH" sink -a $TWO,127.0.0.3 --only 127.0.0.$n -c 8 \
+		-p "$port" --verify --json="$TMP/sink$n.json"
+done
+for pid in $PIDS; do
+	wait "$pid" || rc=1
+done
+PIDS=
+cp "$TMP/sink1.json" "$TMP/sink.json" &&
+	json '(serve["ok"] and serve["total_bytes"] == 3 << 20
+		and [[sum(of) for of in zip(*end["conns_thread_nic"])] for end
+			in (load(f"sink{n}") for n in (1, 2, 3))]
+			== [[3, 0, 0], [0, 3, 0], [0, 0, 2]]
+		and sum(load(f"sink{n}")["total_bytes"] for n in (1, 2, 3)) == 3 << 20
+		and all(load(f"sink{n}")["fairness"] > 0.5 for n in (1, 2, 3)))' || rc=1
+result $rc "--only: a sink for each address"
 good "files in --dir, of another size" \
 	"-a $TWO -c 6 -b 8M -w 0 --file-size 12k --dir $TMP" \
 	"-a $TWO -c 6 --verify"
@@ -601,6 +624,9 @@ usage 2 '-d belongs to ptcpbench sink' serve -d 5 -m rr
 usage 2 '-b: not with --mode crr' serve -m crr -b 1M
 usage 2 '--request: not with --mode stream' serve --request 5
 usage 2 '--response 2G: expected at most 1024 M' serve -m rr --response 2G
+usage 2 '--only 127.0.0.9: 127.0.0.9 is not one of -a' sink -a $TWO --only 127.0.0.9
+usage 2 '--only: with -A it is serve' sink -A -a $TWO --only 127.0.0.1
+usage 2 '--only: not with --mode rr' sink -a $TWO -m rr --only 127.0.0.1
 usage 2 '-A: with crr it is the sink that connects' sink -m crr -A
 
 total=$((passed + failed + skipped))

@@ -117,7 +117,8 @@ void conn_events(struct conn *conn, short events)
 
 void conn_count_done(struct run *run)
 {
-	if (atomic_fetch_add(&run->done, 1) + 1 == run->opt->conns)
+	if (atomic_fetch_add(&run->done, 1) + 1 ==
+	    own_of(run->opt, run->opt->conns))
 		eventfd_write(run->notify, 1);
 }
 
