@@ -7,9 +7,10 @@
 #   VARIANT=full [TESTS="net/tls net/gro.sh"] scripts/conformance.sh ORG
 #   VARIANT=full [RUNS=2] scripts/conformance.sh --list msgp
 #
-# tools/testing/conformance has the list of the tests and that of the verdicts
-# on stock.  Each result that passes there has to pass here; others are told if
-# they pass.  --list writes the list of verdicts from RUNS runs.
+# tools/testing/conformance has the list of the tests, that of the verdicts on
+# stock, and that of the differences an organisation is known to have.  Each
+# result that passes on stock has to pass here, or to differ as listed; others
+# are told if they pass.  --list writes the list of verdicts from RUNS runs.
 #
 # The kernel has to be built (kernel.sh).  The logs are left in
 # build/conformance.
@@ -25,6 +26,7 @@ org_builddir "$org" "$VARIANT" >/dev/null
 
 tests=$TOP/tools/testing/conformance/tests
 verdicts=$TOP/tools/testing/conformance/verdicts
+differences=$TOP/tools/testing/conformance/differences
 out=$BUILD/conformance
 selftests=$LINUX/tools/testing/selftests
 compare=$TOP/scripts/rig/compare-verdicts.py
@@ -90,7 +92,8 @@ boot()
 {
 	clock=$1 log=$2
 	wanted "$clock" >"$out/$org-$clock.list"
-	: >"$log"
+	# What has to be there is not left to the guest.
+	sed -E 's/[0-9]+ ([^ ]+).*/rig: wanted \1/' "$out/$org-$clock.list" >"$log"
 	[ -s "$out/$org-$clock.list" ] || return 0
 	say "$org $VARIANT, $clock clock: $(wc -l <"$out/$org-$clock.list") tests"
 	set -- --org "$org" --variant "$VARIANT" --timeout 7200 \
@@ -111,7 +114,7 @@ boot()
 	status=0
 	"$TOP/scripts/guest-run.py" "$@" -- \
 		"$TOP/scripts/rig/guest-conformance.sh" /conformance/list \
-		>"$log" 2>"$log.stderr" || status=$?
+		>>"$log" 2>"$log.stderr" || status=$?
 	printf '\nrig: guest %d\n' "$status" >>"$log"
 	[ "$status" = 0 ] || sed 's/^/# /' "$log.stderr"
 }
@@ -138,5 +141,5 @@ if [ -n "$list" ]; then
 	"$compare" --list "$verdicts" "$@"
 else
 	run "$out/$org.log"
-	"$compare" "$org $VARIANT" "$verdicts" "$out/$org.log"
+	"$compare" "$org $VARIANT" "$verdicts" "$differences" "$out/$org.log"
 fi

@@ -101,7 +101,8 @@ stage()
 	kernels) kernels ;;
 	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;
-	rig)	"$TOP/scripts/test-rig.sh" ;;
+	rig)	"$TOP/scripts/rig/verdict-tests.py" &&
+		"$TOP/scripts/test-rig.sh" ;;
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
 		"$TOP/scripts/test-hash.sh" connp-t ;;

@@ -10,8 +10,6 @@ each page that is made of it.
 from __future__ import annotations
 
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -28,7 +26,7 @@ from evaluation.interval import of_ratios, t_quantile  # noqa: E402
 from evaluation.kinds import Begin, Kind, Tick  # noqa: E402
 from evaluation.plan import Arm, Boot, Cell, Experiment, Plan  # noqa: E402
 from evaluation.store import Store, put_aside  # noqa: E402
-from rig import RigError, counters, results  # noqa: E402
+from rig import RigError, counters, results, tap  # noqa: E402
 
 _CELLS = (Cell(6, 10, False, 1500), Cell(192, 10, False, 1500))
 _ARMS = tuple(map(Arm.parse, ("up", "msgp", "connp-l(128)", "connp-t")))
@@ -403,24 +401,7 @@ def test_lock_statistics_are_read(folder: Path) -> None:
     refuses(lambda: counters.locks(folder / "before", folder / "after"), "/proc/lock_stat")
 
 
-def main() -> int:
-    tests = [(name, test) for name, test in globals().items() if name.startswith("test_")]
-    failed = 0
-    print(f"TAP version 13\n1..{len(tests)}")
-    for number, (name, test) in enumerate(tests, 1):
-        title = name.removeprefix("test_").replace("_", " ")
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                test(Path(folder))
-                print(f"ok {number} - {title}")
-            except Exception:  # pylint: disable=broad-except
-                failed += 1
-                print(f"not ok {number} - {title}")
-                print("".join(f"# {line}\n" for line in traceback.format_exc().splitlines()), end="")
-    return failed > 0
-
-
 if __name__ == "__main__":
     # What the programs say about progress is not wanted here.
     sys.stderr = open("/dev/null", "w")  # pylint: disable=consider-using-with,unspecified-encoding
-    sys.exit(main())
+    sys.exit(tap.run(globals()))

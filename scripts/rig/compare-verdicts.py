@@ -2,19 +2,26 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the kernel's own selftests said in a guest, against what is expected.
 
-    compare-verdicts.py NAME VERDICTS LOG           TAP on stdout: a line for each
+    compare-verdicts.py BOOT VERDICTS DIFFERENCES LOG
+                                                    TAP on stdout: a line for each
                                                     result that VERDICTS expects
                                                     to pass
     compare-verdicts.py --list VERDICTS LOG...      write VERDICTS from the LOGs
 
-A LOG is the output of guest-conformance.sh, one boot after the other. A test
-has a result for each case it reports, in TAP, as `PASS: case` or as
-`TEST: case [ OK ]`, and one of its own, by its exit status.
+A LOG is the output of guest-conformance.sh, one boot after the other, each
+after the tests that were asked for (`rig: wanted TEST`). A test has a result for
+each case it reports, in TAP, as `PASS: case` or as `TEST: case [ OK ]`, and one
+of its own, by its exit status. All results of the tests that were asked for
+are expected.
 
 A line of VERDICTS is `VERDICT TEST` or `VERDICT TEST: CASE`, and perhaps
 ` # reason`. The verdict is "pass" if the result passed in all LOGs, "fail" or
 "skip" if it did so in all of them, and else "unsteady". Only the first kind is
 asserted. --list keeps the reasons of lines whose verdict is as before.
+
+A line of DIFFERENCES, `ORGANISATION VERDICT RESULT`, is about a result that is
+"pass" in VERDICTS: in this organisation, BOOT's first word, it has to be VERDICT
+instead. Why is in the comment above (justified.py).
 """
 
 from __future__ import annotations
@@ -24,7 +31,14 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+# pylint: disable=wrong-import-position
+from rig import ORGS, RigError, justified, program  # noqa: E402
+
 PASS, FAIL, SKIP, UNSTEADY = "pass", "fail", "skip", "unsteady"
+# Of a test that did not come to its end, or not to this case.
+NOTHING = "no result"
 
 _SKIPPED = 4
 _TIMED_OUT = 124
@@ -34,9 +48,16 @@ _WORD = re.compile(r"\s*(PASS|FAIL|SKIP): (.*)")
 _BRACKETS = re.compile(r"\s*TEST: (.*?)\s*\[\s*(OK|FAIL|SKIP|XFAIL)\s*\]")
 _BY_WORD = {"PASS": PASS, "OK": PASS, "FAIL": FAIL, "SKIP": SKIP, "XFAIL": SKIP}
 # What differs from run to run: names of namespaces, as lib.sh's setup_ns makes
-# them, counters, and times.
-_VARIABLE = ((re.compile(r"\b(ns\w*)-[A-Za-z0-9]{6}\b"), r"\1"), (re.compile(r"\d+ => \d+"), "N => N"),
-             (re.compile(r":? min=\d.*"), ""))
+# them, counters, times, descriptors, which of several ICMP errors came first, and
+# how often TCP-AO's tracepoints were seen.
+_VARIABLE = tuple((re.compile(pattern), constant) for pattern, constant in (
+    (r"\b(ns\w*)-[A-Za-z0-9]{6}\b", r"\1"), (r"\d+ => \d+", "N => N"), (r":? min=\d.*", ""),
+    (r"\b(delivered|ignored) \d+", r"\1 N"), (r"(sk\[\d+\]) = \d+", r"\1"), (r"(Server failed) with -.*", r"\1"),
+    (r"(Trace events matched expectations): .*", r"\1")))
+
+
+def test_of(name: str) -> str:
+    return name.partition(": ")[0]
 
 
 @dataclass
@@ -46,6 +67,7 @@ class Log:
     verdicts: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, int] = field(default_factory=dict)  # by test
+    wanted: list[str] = field(default_factory=list)  # tests
 
     def add(self, name: str, verdict: str, reason: str = "") -> None:
         unique, number = name, 1
@@ -78,24 +100,29 @@ def read(path: Path) -> Log:
     log = Log()
     test = ""
     for line in path.read_text(errors="replace").splitlines():
-        if found := re.match(r"rig: begin (.*)", line):
+        if found := re.match(r"rig: wanted (.*)", line):
+            log.wanted.append(found[1])
+        elif found := re.match(r"rig: begin (.*)", line):
             test = found[1]
         elif found := re.match(r"rig: end (\d+) (\d+)", line):
             status = int(found[1])
             log.seconds[test] = int(found[2])
-            verdict = PASS if not status else SKIP if status == _SKIPPED else FAIL
+            verdict = {0: PASS, _SKIPPED: SKIP, _TIMED_OUT: NOTHING}.get(status, FAIL)
             reason = "" if not status else "timed out" if status == _TIMED_OUT else f"exit status {status}"
             log.add(test, verdict, reason)
             test = ""
         elif found := re.match(r"rig: guest (\d+)", line):
             if test:
-                log.add(test, FAIL, "did not end")
+                log.add(test, NOTHING, "did not end")
             test = ""
             if found[1] != "0":
                 log.add("guest", FAIL, f"exit status {found[1]}")
         elif test and (result := case(line)):
             name, verdict, reason = result
             log.add(f"{test}: {name}", verdict, reason)
+    for test in log.wanted:
+        if test not in log.verdicts:
+            log.add(test, NOTHING, "did not run")
     return log
 
 
@@ -124,11 +151,11 @@ def write_verdicts(path: Path, logs: list[Log]) -> None:
     names = list(dict.fromkeys(name for log in logs for name in log.verdicts))
     lines = [*header, ""]
     counts = dict.fromkeys((PASS, FAIL, SKIP, UNSTEADY), 0)
-    # A test's own result comes after those of its cases; here, before them.
-    for name in sorted(names, key=lambda name: (names.index(name.partition(": ")[0]), names.index(name))
-                       if name.partition(": ")[0] in names else (len(names), 0)):
-        seen = [log.verdicts.get(name, "nothing") for log in logs]
-        verdict = seen[0] if len(set(seen)) == 1 else UNSTEADY
+    # What only a later log has goes to the rest of its test.
+    for name in sorted(names, key=lambda name: (names.index(test_of(name)), names.index(name))
+                       if test_of(name) in names else (len(names), 0)):
+        seen = [log.verdicts.get(name, NOTHING) for log in logs]
+        verdict = seen[0] if len(set(seen)) == 1 and seen[0] != NOTHING else UNSTEADY
         counts[verdict] += 1
         reason = next((log.reasons[name] for log in logs if log.reasons.get(name)), "")
         if verdict == UNSTEADY:
@@ -140,44 +167,64 @@ def write_verdicts(path: Path, logs: list[Log]) -> None:
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
 
 
-def compare(boot: str, path: Path, log: Log) -> bool:
+def read_differences(path: Path, expected: dict[str, Entry]) -> dict[str, dict[str, str]]:
+    """The verdicts that are expected instead, by organisation and name."""
+    found: dict[str, dict[str, str]] = {org: {} for org in ORGS}
+    for line in justified.read(path):
+        org, _, rest = line.partition(" ")
+        verdict, _, name = rest.partition(" ")
+        if org not in found or verdict not in (FAIL, SKIP):
+            raise RigError(f"{path}: expected ORGANISATION {FAIL}|{SKIP} RESULT: {line}")
+        if name not in expected or expected[name].verdict != PASS:
+            raise RigError(f"{path}: this does not pass on stock: {line}")
+        found[org][name] = verdict
+    return found
+
+
+def compare(boot: str, verdicts: Path, differences: Path, log: Log) -> bool:
     """Print TAP; return whether all that has to pass did."""
-    _, expected = read_verdicts(path)
+    _, expected = read_verdicts(verdicts)
+    known = read_differences(differences, expected).get(boot.partition(" ")[0], {})
     number = failed = 0
-    ran = {name.partition(": ")[0] for name in log.verdicts}
-    if log.verdicts.get("guest"):
-        ran |= {name.partition(": ")[0] for name in expected}
     print("TAP version 13")
     for name, entry in expected.items():
-        if entry.verdict != PASS or name.partition(": ")[0] not in ran:
+        if entry.verdict != PASS or test_of(name) not in log.wanted:
             continue
         number += 1
-        verdict = log.verdicts.get(name, "no result")
-        failed += verdict != PASS
-        print(f"{'ok' if verdict == PASS else 'not ok'} {number} - {boot}: {name}")
-        if verdict != PASS:
-            reason = log.reasons.get(name)
-            print(f"# {verdict}{f' ({reason})' if reason else ''} here, pass on the list")
+        verdict = log.verdicts.get(name, NOTHING)
+        reason = f" ({log.reasons[name]})" if log.reasons.get(name) else ""
+        if verdict == known.get(name, PASS):
+            difference = f" # known difference: {verdict}{reason}, pass on stock" if name in known else ""
+            print(f"ok {number} - {boot}: {name}{difference}")
+        else:
+            failed += 1
+            print(f"not ok {number} - {boot}: {name}")
+            print(f"# {verdict}{reason} here, pass on stock"
+                  + (f", {known[name]} by {differences.name}" if name in known else ""))
     for name, verdict in log.verdicts.items():
-        known = expected.get(name)
-        if verdict == PASS and (known is None or known.verdict != PASS):
-            print(f"# {name}: passes, and is {f'{known.verdict!r} on' if known else 'not on'} the list")
-        elif known is None:
+        listed = expected.get(name)
+        if verdict == PASS and (listed is None or listed.verdict != PASS):
+            print(f"# {name}: passes, and is {f'{listed.verdict!r} on' if listed else 'not on'} the list")
+        elif listed is None:
             print(f"# {name}: {verdict}, and is not on the list")
+    if others := dict.fromkeys(test_of(name) for name in expected if test_of(name) not in log.wanted):
+        print(f"# not asked for: {', '.join(others)}")
     number += 1
     print(f"{'not ok' if 'guest' in log.verdicts else 'ok'} {number} - {boot}: the guests end well")
     print(f"1..{number}")
+    print(f"# {len(log.seconds)} tests, {sum(log.seconds.values())} s of the guests' time")
     return not failed and "guest" not in log.verdicts
 
 
-def main() -> None:
+def main() -> int:
     if len(sys.argv) >= 4 and sys.argv[1] == "--list":
         write_verdicts(Path(sys.argv[2]), [read(Path(name)) for name in sys.argv[3:]])
-    elif len(sys.argv) == 4:
-        sys.exit(not compare(sys.argv[1], Path(sys.argv[2]), read(Path(sys.argv[3]))))
-    else:
-        sys.exit(__doc__)
+        return 0
+    if len(sys.argv) != 5:
+        raise RigError(__doc__)
+    verdicts, differences, log = map(Path, sys.argv[2:])
+    return 0 if compare(sys.argv[1], verdicts, differences, read(log)) else 1
 
 
 if __name__ == "__main__":
-    main()
+    program.run("compare-verdicts", main)

@@ -17,6 +17,9 @@ export SELFTESTS_MPTCP_LIB_OVERRIDE_FLAKY=1
 
 session=/tmp/session
 
+# Scripts that have nft read from /dev/stdin.
+ln -s /proc/self/fd/0 /dev/stdin
+
 tidy()
 {
 	pkill -KILL -s "$(cat $session)" 2>/dev/null

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from . import TOP, RigError
+from . import TOP, justified
 
 KNOWN = TOP / "tools/testing/kcsan/known"
 TITLE = re.compile(r"BUG: KCSAN: (?:data-race|assert: race) in (.*)")
@@ -41,26 +41,9 @@ def reports(console: list[str]) -> list[Report]:
     return found
 
 
-def known() -> set[str]:
-    titles: set[str] = set()
-    why = False
-    for number, line in enumerate(KNOWN.read_text().splitlines(), 1):
-        if line.startswith("#"):
-            why = True
-        elif not line.strip():
-            why = False
-        elif not why:
-            raise RigError(f"{KNOWN}:{number}: no comment above says why {line} is harmless")
-        elif line in titles:
-            raise RigError(f"{KNOWN}:{number}: {line} is listed twice")
-        else:
-            titles.add(line)
-    return titles
-
-
 def judge(console: list[str]) -> str:
     """A test's output, in the form of guest-tests.sh."""
-    allowed = known()
+    allowed = justified.read(KNOWN)
     lines = ["rig: begin kcsan"]
     seen: dict[str, Report] = {}
     for report in reports(console):
