@@ -10,6 +10,8 @@
  * on the queues when nobody uses the namespace any more. A device whose other
  * end is in the namespace shows when it is gone.
  */
+#include <poll.h>
+
 #include "connp_threads.h"
 
 #define CONNECTIONS	24
@@ -24,6 +26,9 @@
  * get 50 ms a second of a CPU that a real-time task occupies.
  */
 #define STARVE_MS	800
+
+/* How old the timer of a closed window may be then. */
+#define TIMER_MS	(2 * RTO_MIN)
 
 static struct connp_sysctl cpus = { .name = "cpus" };
 static bool may_starve;
@@ -77,11 +82,20 @@ static void test_live(unsigned int buckets, unsigned int rounds)
 			 buckets);
 }
 
+static char much[65536];
+
+/* With a closed window, the client has a timer. */
+static void fill(struct connp_pair *pair)
+{
+	while (send(pair->client, much, sizeof(much), MSG_DONTWAIT) > 0)
+		;
+}
+
 /* The child's end: when told to, leave it to _exit() to close things. */
 static void die(unsigned int number, int ready, int go)
 {
 	enum connp_family family = number % 2 ? CONNP_V4 : CONNP_V6;
-	static char much[65536];
+	struct pollfd told = { .fd = go, .events = POLLIN };
 	struct connp_pair plain, packets, full;
 	char byte = 'x';
 
@@ -92,15 +106,20 @@ static void die(unsigned int number, int ready, int go)
 	/* Out of its group, a client sends at once, to a server that is in. */
 	connp_set(packets.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
 	connp_set(packets.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
-	/* With a closed window, its client has a timer. */
-	while (send(full.client, much, sizeof(much), MSG_DONTWAIT) > 0)
-		;
-	/* So has this one, each second, each process at another time. */
+	fill(&full);
+	/* This one has a timer each second, each process at another time. */
 	usleep(number * 1000000 / PROCESSES);
 	connp_set(plain.server, IPPROTO_TCP, TCP_KEEPIDLE, 1);
 	connp_set(plain.server, IPPROTO_TCP, TCP_KEEPINTVL, 1);
 	connp_set(plain.server, SOL_SOCKET, SO_KEEPALIVE, 1);
-	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1) != 1)
+	if (write(ready, &byte, 1) != 1)
+		_exit(KSFT_FAIL);
+	/* Each time it doubles, and should be due while no thread runs. */
+	while (!poll(&told, 1, TIMER_MS)) {
+		recv(full.server, much, sizeof(much), MSG_DONTWAIT);
+		fill(&full);
+	}
+	if (read(go, &byte, 1) != 1)
 		_exit(KSFT_FAIL);
 	send(packets.client, much, 1000, MSG_DONTWAIT);
 	send(plain.client, much, 1000, MSG_DONTWAIT);
