@@ -220,7 +220,8 @@ namespaces_die()
 			-p 5011 >/dev/null 2>&1 &
 		sleep 4
 		ip netns delete soak-dying
-		kill -9 $pid $!
+		# They may have noticed.
+		kill -9 $pid $! 2>/dev/null
 		wait $pid $! 2>/dev/null
 		rm -f /tmp/dying
 		times=$((times + 1))
