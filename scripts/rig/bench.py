@@ -16,13 +16,33 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol
 
-from . import BUILD, TOP, RigError, counters, results
-from .clients import guest_address
-from .guest import Guest, Setup
+from . import TOP, RigError, clients, clock, counters, results
+from .guest import Setup
 
-PTCPBENCH = BUILD / "tools/ptcpbench"
+PTCPBENCH = clients.PTCPBENCH
+
+
+class System(Protocol):
+    """What is measured, with its clients: a guest, or a machine that has booted
+    the kernel (evaluation/hosts.py). Guest says what each of these is.
+    """
+
+    setup: Setup
+    share: Path
+
+    @property
+    def addresses(self) -> str: ...
+    def start(self, script: list[str], output: BinaryIO | None = None) -> None: ...
+    def wait_file(self, name: str, seconds: float, tick: Callable[[], None] | None = None) -> None: ...
+    def sink(self, name: str, options: list[str]) -> None: ...
+    def sunk(self, name: str) -> dict[str, Any]: ...
+    def hold(self, conns: int) -> None: ...
+    def wait_beside(self) -> None: ...
+    def wait(self) -> int: ...
+    def cpu_seconds(self) -> dict[str, float]: ...
+    def elapsed(self, first: str = "start", last: str = "end") -> clock.Elapsed: ...
 
 
 @dataclass(frozen=True)
@@ -54,37 +74,34 @@ def check_built() -> None:
         raise RigError(f"{PTCPBENCH} is missing; build it with: make -C tools/net/ptcpbench")
 
 
-def runs(guest: Guest, loads: Loads, begin: Callable[[int], None], tick: Callable[[], None]) -> Iterator[results.Run]:
+def runs(guest: System, loads: Loads, begin: Callable[[int], None], tick: Callable[[], None]) -> Iterator[results.Run]:
     """Boot the guest and run them all. BEGIN is told before each how many
     connections it has, TICK is called meanwhile.
     """
     setup = guest.setup
-    addresses = ",".join(guest_address(nic) for nic in range(1, setup.nics + 1))
     window = ["--duration", str(loads.duration), "--warmup", str(loads.warmup)]
     # Who knows when all requests began is the sink, so it has their window.
     at_serve, at_sink = (window, []) if loads.mode == "stream" else ([], window)
     guest.start(["/script/guest-bench.sh", " ".join(map(str, loads.conns)), "--mode", loads.mode,
-                 "--address", addresses, "--timeout", str(int(loads.settling(max(loads.conns)))), *at_serve],
+                 "--address", guest.addresses, "--timeout", str(int(loads.settling(max(loads.conns)))), *at_serve],
                 sys.stderr.buffer)
     for conns in loads.conns:
         begin(conns)
         settling = loads.settling(conns)
         guest.wait_file(f"{conns}/ready", setup.boot_timeout + settling, tick)
-        sink = guest.folder / f"sink-{conns}.json"
         before = guest.cpu_seconds()
-        with (guest.folder / f"sink-{conns}.log").open("wb") as log:
-            guest.spawn([str(PTCPBENCH), "sink", "--mode", loads.mode, "--address", addresses,
-                         "--connections", str(conns), "--timeout", str(int(settling)), f"--json={sink}", *at_sink], log)
+        guest.sink(f"sink-{conns}", ["--mode", loads.mode, "--connections", str(conns),
+                                     "--timeout", str(int(settling)), *at_sink])
         guest.wait_file(f"{conns}/done", loads.warmup + loads.duration + 2 * settling, tick)
         cpu = {threads: round(seconds - before[threads], 2) for threads, seconds in guest.cpu_seconds().items()}
         guest.wait_beside()
         yield {"org": setup.org, "conns": conns, "nics": setup.nics, "tso": setup.tso, "cpu": cpu,
-               **_measured(guest, conns, sink)}
+               **_measured(guest, conns, guest.sunk(f"sink-{conns}"))}
     if guest.wait():
         raise RigError(f"{setup.org}: the benchmark failed in the guest; its output is above")
 
 
-def release(guest: Guest) -> str:
+def release(guest: System) -> str:
     """The kernel's, without the organisation's name at its end."""
     return (guest.share / "release").read_text().strip().removesuffix(f"-{guest.setup.org}")
 
@@ -100,13 +117,13 @@ def outcome(run: results.Run) -> str:
     return text
 
 
-def _measured(guest: Guest, conns: int, sink: Path) -> results.Run:
+def _measured(guest: System, conns: int, sink: dict[str, Any]) -> results.Run:
     folder = guest.share / str(conns)
     serve = json.loads((folder / "serve.json").read_text())
     groups = _number_of_groups(guest.setup, folder / "after")
     counted = counters.difference(folder / "before", folder / "after")
     elapsed = guest.elapsed(f"before-{conns}", f"after-{conns}")
-    figures = _figures(f"{guest.setup.org}, {conns} connections", serve, json.loads(sink.read_text()))
+    figures = _figures(f"{guest.setup.org}, {conns} connections", serve, sink)
     run = {"groups": groups, **figures, "counters": counted, "clock_error": round(elapsed.error, 5),
            "refused": not elapsed.right}
     locks = counters.locks(folder / "before", folder / "after")

@@ -15,8 +15,9 @@ import re
 import subprocess
 from types import TracebackType
 
-from . import RigError
+from . import BUILD, RigError
 
+PTCPBENCH = BUILD / "tools/ptcpbench"
 MAX_NICS = 6
 _PREFIX = "connp-rig"
 _serial = itertools.count(1)

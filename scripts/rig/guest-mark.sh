@@ -6,7 +6,7 @@
 # the share. clock.py reads it. A name serves once.
 set -eu
 
-mark=/share/mark-$1
+mark=${SHARE:-/share}/mark-$1
 read -r before _ </proc/uptime
 : >"$mark"
 read -r after _ </proc/uptime

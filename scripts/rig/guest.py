@@ -15,6 +15,7 @@ kept and the decoded trace in the message.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -26,10 +27,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
-from . import BUILD, ORGS, RigError, clock, machine
-from .clients import Clients, mac
+from . import BUILD, ORGS, TOP, RigError, clock, machine
+from .clients import PTCPBENCH, Clients, guest_address, mac
 from .console import Console, decode
 from .initramfs import Initramfs
 
@@ -224,6 +225,25 @@ class Guest:
                                    env={**os.environ, "SHARE": str(self.share)})
         self._beside[process] = shlex.join(argv)
         return process
+
+    @property
+    def addresses(self) -> str:
+        """Of its NICs, as ptcpbench takes them."""
+        return ",".join(guest_address(nic) for nic in range(1, self.setup.nics + 1))
+
+    def sink(self, name: str, options: list[str]) -> None:
+        """Run ptcpbench's other end beside the guest; sunk() is what it said."""
+        with (self.folder / f"{name}.log").open("wb") as log:
+            self.spawn([str(PTCPBENCH), "sink", "--address", self.addresses,
+                        f"--json={self.folder / name}.json", *options], log)
+
+    def sunk(self, name: str) -> dict[str, Any]:
+        result: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        return result
+
+    def hold(self, conns: int) -> None:
+        """Open connections to guest-memory.sh beside the guest, until it is done."""
+        self.spawn([sys.executable, str(TOP / "scripts/rig/hold-connections.py"), self.addresses, str(conns)])
 
     # Waiting
 
