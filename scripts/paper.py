@@ -10,7 +10,8 @@ writes beside that file the page, all tables as text, and each plot.
 From the environment, so from make's command line:
   QUICK=1    the smallest plan, in under 20 minutes
   HOURS=n    the largest plan that fits so many hours (from each start)
-  LEVEL=name a certain plan: quick, short, long, full (default, a night)
+  LEVEL=name a certain level of the plan: see there (default full, a night)
+  PLAN=FILE  another plan file than scripts/evaluation/plan.toml
   RESULTS=FILE   where the runs are kept (default results/paper/LEVEL.jsonl)
   FRESH=1    put that file aside and begin anew
   ACCEL      kvm or tcg; unset: kvm where it boots the kernel
@@ -27,6 +28,7 @@ import datetime
 import hashlib
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def main() -> int:
         print("\n".join(kernels(chosen)))
         return 0
     if arguments.plan:
-        print(describe(chosen))
+        print(describe(*possible(chosen)))
         return 0
     return run(chosen)
 
@@ -76,7 +78,7 @@ def choose() -> plan.Plan:
     asked = [name for name in ("QUICK", "HOURS", "LEVEL") if os.environ.get(name)]
     if len(asked) > 1:
         raise RigError(f"{' and '.join(asked)} exclude each other")
-    levels = plan.levels()
+    levels = plan.levels(Path(os.environ.get("PLAN") or plan.FILE))
     if asked == ["HOURS"]:
         return plan.fitting(levels, hours(os.environ["HOURS"]), expected)
     level = "quick" if asked == ["QUICK"] else os.environ.get("LEVEL") or "full"
@@ -97,27 +99,39 @@ def hours(text: str) -> float:
 
 
 def kernels(chosen: plan.Plan) -> list[str]:
-    return sorted({f"{arm.org} {kinds.ALL[one.kind].variant}".strip() for one in chosen.experiments for arm in one.arms
-                   if not kinds.ALL[one.kind].missing()})
+    return sorted({f"{arm.org} {variant}".strip() for one in chosen.experiments for arm in one.arms
+                   for variant in kinds.ALL[one.kind].variants})
 
 
-def describe(chosen: plan.Plan) -> str:
+def possible(chosen: plan.Plan) -> tuple[plan.Plan, dict[str, str]]:
+    """What of the plan can be run here; and why not, by the name of what cannot."""
+    experiments, left_out = [], {}
+    for one in chosen.experiments:
+        kind = kinds.ALL[one.kind]
+        absent = {arm: kind.missing() or kind.absent(arm) for arm in one.arms}
+        arms = tuple(arm for arm in one.arms if not absent[arm])
+        if arms:
+            experiments.append(replace(one, arms=arms))
+            left_out.update({f"{one.name} of {arm}": why for arm, why in absent.items() if why})
+        else:
+            left_out[one.name] = "; ".join(dict.fromkeys(absent.values()))
+    return replace(chosen, experiments=tuple(experiments)), left_out
+
+
+def describe(chosen: plan.Plan, left_out: dict[str, str]) -> str:
     lines = [f"plan {chosen.level}: about {clock(expected(chosen))} for the least number of rounds, "
              f"{chosen.hours:g} hours at most (without building kernels)"]
     for one in chosen.experiments:
-        absent = kinds.ALL[one.kind].absent(one)
         takes = sum(seconds(one, plan.Boot(arm, cells, one.warmup))
                     for cells in batches(one, chosen) for arm in one.arms)
         lines.append(f"  {one.name}: {', '.join(map(str, one.arms))} in {len(one.cells)} cells, {one.rounds[0]} to "
-                     f"{one.rounds[1]} rounds of about {clock(takes)}" 
-                     + (f"; LEFT OUT, because {absent}" if absent else ""))
-    return "\n".join(lines)
+                     f"{one.rounds[1]} rounds of about {clock(takes)}")
+    return "\n".join([*lines, *(f"  {name} LEFT OUT, because {why}" for name, why in left_out.items())])
 
 
 def run(chosen: plan.Plan) -> int:
     machine.check_programs()
-    left_out = {one.name: why for one in chosen.experiments if (why := kinds.ALL[one.kind].absent(one))}
-    usable = chosen.without(lambda one: one.name in left_out)
+    usable, left_out = possible(chosen)
     if not usable.experiments:
         raise RigError("\n    ".join(["nothing of the plan can be run here:",
                                      *(f"{name}: {why}" for name, why in left_out.items())]))
@@ -127,7 +141,7 @@ def run(chosen: plan.Plan) -> int:
     store = Store(path)
     for line in store.begin(**session(usable, left_out)):
         print(f"== {line}", file=sys.stderr)
-    print(f"== {describe(chosen)}\n== runs are kept in {path}", file=sys.stderr, flush=True)
+    print(f"== {describe(usable, left_out)}\n== runs are kept in {path}", file=sys.stderr, flush=True)
     failures = runner.Runner(store, kinds.ALL).run()
     write_page(store, path.parent)
     if failures:

@@ -62,12 +62,13 @@ def measure() -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "commit": machine.commit(),
         "host": {"cpu": machine.cpu_model(), "cores": machine.cores(), "qemu": machine.qemu_version()},
-        "runs": list(profiler.measure(setup, loads, say, cache())),
+        "runs": list(profiler.measure(setup, loads, lambda number: say(org, number, loads[number]), lambda: None,
+                                      cache())),
     }
 
 
-def say(text: str) -> None:
-    print(f"== {text}", file=sys.stderr, flush=True)
+def say(org: str, conns: int, size: int) -> None:
+    print(f"== {org}, {conns} connections: {size >> 20} MB under the profiler", file=sys.stderr, flush=True)
 
 
 def tables(result: dict[str, Any]) -> str:

@@ -11,7 +11,10 @@ published.toml  the paper's own numbers, each with its place there
 data.py         what the runs of a results' file say: spreads and ratios
 tables.py       a table, as text, Markdown or HTML
 svg.py          plots
-sections.py     the evaluation, figure by figure, made of tables and plots
+parts.py        what sections are made of, and the paper's tables
+costs.py        sections on misses, the scheduler, instructions and CPU time
+latency.py      sections on requests and connections a second
+sections.py     all sections, figure by figure
 page.py         all of it as one HTML file, or as text
 tests.py        the tests of these, without a guest
 

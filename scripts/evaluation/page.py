@@ -11,6 +11,7 @@ from typing import Any
 from rig.clock import TOLERANCE
 
 from . import sections, svg
+from .parts import PUBLISHED
 from .plan import Plan
 from .store import Store
 from .tables import Table
@@ -50,7 +51,7 @@ th,td{{white-space:normal;padding:.15rem .35rem}}}}
 
 def html(store: Store) -> str:
     parts = [_banner(store), f"<h1>{escape(_TITLE)}</h1>"]
-    paper = sections.PUBLISHED
+    paper = PUBLISHED
     parts += [f"<p>{escape(paper['authors'])}, “{escape(paper['title'])}”, {escape(paper['where'])}. "
               f"The paper's system: {escape(paper['system'])}.</p>"]
     parts += [_warning("What to keep in mind", limits(store)), _list("What ran where", provenance(store))]
@@ -119,16 +120,15 @@ def limits(store: Store) -> list[str]:
                      "from one to another.")
     else:
         found.append("The guests are virtual machines (KVM) on this machine, which their clients share.")
-    found.append("CPU time per KB is not shown: these kernels count it by timer ticks, which in a guest is far off.")
     if machine["cores"] != 4:
         found.append(f"The paper's machine had 4 cores, this one has {machine['cores']}. The clients, "
                      "which the paper had on machines of their own, run on the same cores as the guest.")
     if store.plan.level == "quick":
         found.append("This is the quick plan: too few and too short runs to rest anything on.")
     found += [f"Not measured: {name}, because {why}." for name, why in store.session["left_out"].items()]
-    paper = {"figure2", "figure3", "table1", "figure5", "profile", "latency", "rate", "memory", "offloads"}
     planned = {one.name for one in store.plan.experiments} | set(store.session["left_out"])
-    found += [f"Not in this plan: {name}." for name in sorted(paper - planned)]
+    absent = [part.title for part in sections.PARTS if part.experiment not in planned]
+    found += [f"Not run in this plan: {'; '.join(absent)}."] if absent else []
     incomplete = sum(not store.of(one.name, arm, cell) for one in store.plan.experiments for arm in one.arms
                      for cell in one.cells)
     if incomplete:

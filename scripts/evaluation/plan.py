@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rig import ORGS, RigError
+from rig.clients import MAX_NICS
 
 FILE = Path(__file__).with_name("plan.toml")
 
@@ -47,6 +48,15 @@ class Cell:
     tso: bool
     mtu: int
 
+    @property
+    def nics(self) -> int:
+        """None stays idle."""
+        return min(MAX_NICS, self.conns)
+
+    def goes_with(self, other: Cell) -> bool:
+        """One boot can do both."""
+        return replace(self, conns=other.conns) == other and self.nics == other.nics
+
 
 @dataclass(frozen=True)
 class Boot:
@@ -71,14 +81,14 @@ class Experiment:
     rounds: tuple[int, int]  # at least, at most
 
     def batches(self, cells: list[Cell], seconds: float) -> list[tuple[Cell, ...]]:
-        """CELLS as boots take them: alike but for conns, and measured for about
+        """CELLS as boots take them: such as go together, and measured for about
         SECONDS at most, or else alone.
         """
         found: list[list[Cell]] = []
         for cell in cells:
             last = found[-1] if found else []
             length = sum(one.duration + self.warmup for one in [*last, cell])
-            if not last or replace(last[0], conns=cell.conns) != cell or length > seconds:
+            if not last or not last[0].goes_with(cell) or length > seconds:
                 found.append([])
             found[-1].append(cell)
         return [tuple(batch) for batch in found]
@@ -112,9 +122,6 @@ class Plan:
                        (one["rounds"][0], one["rounds"][1]))
             for one in plan["experiments"])
         return Plan(plan["level"], plan["hours"], plan["interval"], plan["confidence"], plan["boot"], experiments)
-
-    def without(self, unwanted: Callable[[Experiment], bool]) -> Plan:
-        return replace(self, experiments=tuple(one for one in self.experiments if not unwanted(one)))
 
     def expected(self, batches: Callable[[Experiment], list[tuple[Cell, ...]]],
                  seconds: Callable[[Experiment, Boot], float]) -> float:

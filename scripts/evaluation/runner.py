@@ -94,8 +94,9 @@ class Runner:
         left = list(boot.cells)
         self._progress.runs = self._done + sum(len(one.cells) for _, one in self._left())
 
-        def begin(_conns: int) -> None:
-            self._progress.begin(f"{experiment.name}, round {self._turn}: {describe(boot.arm, left[0])}")
+        def begin(conns: int) -> None:
+            cell = next(cell for cell in boot.cells if cell.conns == conns)
+            self._progress.begin(f"{experiment.name}, round {self._turn}: {describe(boot.arm, cell)}")
 
         try:
             for run in kind.measure(boot, begin, self._progress.tick):

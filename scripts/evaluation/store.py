@@ -111,9 +111,10 @@ class Store:
 
     def _going_on(self, session: dict[str, Any]) -> list[str]:
         last = self.session
-        changed = [f"{name}: {last['identity'].get(name, 'none')} then, {session['identity'].get(name, 'none')} now"
-                   for name in {**last["identity"], **session["identity"]}
-                   if last["identity"].get(name) != session["identity"].get(name)]
+        # A kernel that was not there then, or is not needed now, is mixed with nothing.
+        known = {name: value for earlier in self.sessions for name, value in earlier["identity"].items()}
+        changed = [f"{name}: {known[name]} then, {value} now"
+                   for name, value in session["identity"].items() if known.get(name, value) != value]
         if changed:
             raise RigError("\n    ".join([
                 f"{self.path} has runs of something else, which must not be mixed with new ones:", *changed,

@@ -9,6 +9,7 @@ each page that is made of it.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
 import paper  # noqa: E402
-from evaluation import data, kinds, page, plan, runner, sections  # noqa: E402
+from evaluation import data, kinds, page, parts, plan, runner, sections  # noqa: E402
 from evaluation.interval import of_ratios, t_quantile  # noqa: E402
 from evaluation.kinds import Begin, Kind, Tick  # noqa: E402
 from evaluation.plan import Arm, Boot, Cell, Experiment, Plan  # noqa: E402
 from evaluation.store import Store, put_aside  # noqa: E402
-from rig import RigError, counters, results, tap  # noqa: E402
+from rig import RigError, categories, counters, profiler, results, tap  # noqa: E402
 
 _CELLS = (Cell(6, 10, False, 1500), Cell(192, 10, False, 1500))
 _ARMS = tuple(map(Arm.parse, ("up", "msgp", "connp-l(128)", "connp-t")))
@@ -47,7 +48,7 @@ class Imitation:
         self.interrupt_after = -1
         self.noise: dict[int, float] = {}  # by connections: how much every other run is faster
         self.broken: Arm | None = None
-        self.refused: Arm | None = None
+        self.refused: Callable[[Arm], bool] = lambda arm: False
 
     def kinds(self) -> dict[str, Kind]:
         return {name: Kind(name, "", kind.figure, self._measure, lambda run: "made up", alone=kind.alone)
@@ -73,21 +74,42 @@ class Imitation:
         if arm != data.REFERENCE and len(self.boots) // len(_ARMS) % 2:
             mbps *= 1 + self.noise.get(cell.conns, 0)
         grouped = arm.org.startswith("connp")
-        return {"org": arm.org, "conns": cell.conns, "mbps": mbps, "bytes": int(mbps * 125000 * cell.duration),
+        size = int(mbps * 125000 * (cell.duration or 1))
+        return {"org": arm.org, "conns": cell.conns, "mbps": mbps, "bytes": size,
                 "seconds": cell.duration, "ctxsw": 5000, "fairness": 0.99, "retransmits": 3,
-                "groups": arm.groups or 2 * (arm.org == "connp-t"), "clock_error": 0.0, "refused": arm == self.refused,
+                "groups": arm.groups or 2 * (arm.org == "connp-t"), "clock_error": 0.0, "refused": self.refused(arm),
                 "counters": {"TcpOutSegs": 100000, "TcpRetransSegs": 3,
                              **({"acquisitions": 1000, "contended": 20} if grouped else {})},
                 "locks": {"socket": {"acquired": 1000, "contended": 10}, "table": {"acquired": 100, "contended": 0},
                           "group": {"acquired": 500 * grouped, "contended": 25 * grouped}},
-                "slab": 4000 * cell.conns, "pages": 0, "socket": 2304}
+                "slab": 4000 * cell.conns, "pages": 0, "socket": 2304,
+                # 7 us a KB, and so 70 us a request of which there are a tenth.
+                "cpu": {"vcpus": 7e-6 * size / 1024, "qemu": 9e-6 * size / 1024}, "total_bytes": size,
+                "rps": 10 * mbps, "total_requests": size / 10240,
+                "latency": {"p50": 1e6 / mbps, "p90": 2e6 / mbps, "p99": 3e6 / mbps, "p99.9": 4e6 / mbps},
+                **self._profile(size)}
+
+    @staticmethod
+    def _profile(size: int) -> results.Run:
+        """For a KB 1000 instructions of the network stack and 100 of the scheduler,
+        with 50 more of its locks; misses of 0.5, 0.25 and 0.125 there.
+        """
+        kilobytes = size / 1024
+        nothing = dict.fromkeys(profiler.COLUMNS, 0)
+        misses = {"l2_cold": 0.5 * kilobytes, "l2_capacity": 0.25 * kilobytes, "l2_coherence": 0.125 * kilobytes}
+        stack = {**nothing, "insns": 1000 * kilobytes, **misses}
+        return {"categories": {**{name: nothing for name in categories.ALL}, "network stack": stack,
+                               categories.SCHEDULER: {**nothing, "insns": 100 * kilobytes}},
+                "scheduler_locks": {"lock_insns": 50 * kilobytes, "lock_l2_misses": 0},
+                "functions": [{"name": "tcp_ack", "file": "net/ipv4/tcp_input.c", "category": "network stack",
+                               "insns": 77 * kilobytes, **misses}]}
 
 
 def session(chosen: Plan, **changes: Any) -> dict[str, Any]:
     return {"date": "2000-01-01 00:00 UTC", "commit": "made-up", "kernel": "0.0.0", "made_up": True,
             "machine": {"cpu": "none", "cores": 2, "qemu": "none", "accel": "tcg"},
             "identity": {"kernel msgp": "0"}, "plan": chosen.to_json(),
-            "left_out": {"latency": "this is a test"}, **changes}
+            "left_out": {"table1 of up": "this is a test"}, **changes}
 
 
 def small_plan(rounds: tuple[int, int] = (3, 5), hours: float = 10) -> Plan:
@@ -140,7 +162,7 @@ def test_one_round_has_no_interval(_folder: Path) -> None:
 def test_levels_of_the_plan(_folder: Path) -> None:
     levels = plan.levels()
     times = [paper.expected(one) for one in levels]
-    assert [one.level for one in levels] == ["quick", "short", "long", "full"]
+    assert [one.level for one in levels] == ["quick", "half", "short", "long", "full"]
     assert times == sorted(times)
     for one, seconds in zip(levels, times, strict=True):
         assert seconds < 3600 * one.hours, f"{one.level} does not fit its own time"
@@ -153,13 +175,45 @@ def test_levels_of_the_plan(_folder: Path) -> None:
 
 def test_hours_choose_the_largest_plan_that_fits(_folder: Path) -> None:
     levels = plan.levels()
-    for hours in (0.3, 2, 5, 20):
+    for hours in (0.3, 0.7, 2, 5, 20):
         chosen = plan.fitting(levels, hours, paper.expected)
         assert paper.expected(chosen) <= 3600 * hours and chosen.hours == hours
         larger = [one for one in levels if paper.expected(one) > paper.expected(chosen)]
         assert all(paper.expected(one) > 3600 * hours for one in larger)
     refuses(lambda: plan.fitting(levels, 0.01, paper.expected), "too short")
     refuses(lambda: paper.hours("two"), "HOURS=two")
+
+
+def test_no_figure_is_left_without_runs_for_another(_folder: Path) -> None:
+    # With the least rounds of a level there are runs of each.
+    for one in plan.levels()[1:]:
+        experiments = {experiment.name: experiment for experiment in one.experiments}
+        assert experiments.keys() >= {"figure2", "figure5", "table1", "profile", "offloads", "latency", "rate",
+                                      "memory"}, one.level
+        assert {6, 192, 3072} <= {cell.conns for cell in experiments["figure2"].cells}, one.level
+        assert experiments["figure2"].arms == _ARMS, one.level
+
+
+def test_only_what_can_be_run_is_planned(folder: Path) -> None:
+    imitation = Imitation()
+    original = kinds.ALL.copy()
+    try:
+        kinds.ALL.update(imitation.kinds())
+        kinds.ALL["profile opteron275"] = replace(
+            kinds.ALL["stream"], variant="none", beside=(), missing=lambda: "")
+        kinds.ALL["rr"] = replace(kinds.ALL["stream"], missing=lambda: "there is no tool")
+        chosen = next(one for one in plan.levels() if one.level == "half")
+        usable, left_out = paper.possible(chosen)
+    finally:
+        kinds.ALL.update(original)
+    names = {one.name for one in usable.experiments}
+    assert "latency" not in names and left_out["latency"] == "there is no tool"
+    assert "profile" not in names and "up-none is not built" in left_out["profile"]
+    for one in chosen.experiments:
+        left = {name for name in left_out if name == one.name or name.startswith(f"{one.name} of ")}
+        kept = next((other.arms for other in usable.experiments if other.name == one.name), ())
+        assert len(kept) + (len(left) if kept else len(one.arms)) == len(one.arms), one.name
+    assert folder.exists()
 
 
 def test_wrong_plans_are_refused(folder: Path) -> None:
@@ -179,6 +233,9 @@ def test_boots_hold_cells_that_go_together(_folder: Path) -> None:
     assert [len(batch) for batch in found] == [2, 2, 2, 2]
     assert all(len({cell.tso for cell in batch}) == 1 for batch in found)
     assert [len(batch) for batch in experiment.batches(cells, 0)] == [1] * 8
+    # A boot has as many NICs as connections, up to six.
+    cells = [Cell(conns, 1, False, 1500) for conns in (1, 6, 24)]
+    assert [[cell.conns for cell in batch] for batch in experiment.batches(cells, 60)] == [[1], [6, 24]]
 
 
 def test_arms_are_interleaved(folder: Path) -> None:
@@ -265,7 +322,7 @@ def test_failures_do_not_end_a_session(folder: Path) -> None:
 
 def test_refused_runs_enter_no_figure(folder: Path) -> None:
     imitation = Imitation()
-    imitation.refused = Arm("up")
+    imitation.refused = lambda arm: arm == Arm("up")
     store, _ = carry_out(imitation, folder / "runs", small_plan((2, 2)))
     assert len(store.runs) == 16 and not store.of("figure2", Arm("up"), _CELLS[0])
     assert data.ratio(store, "figure2", (Arm("up"), _CELLS[0]), (data.REFERENCE, _CELLS[0]), data.key("mbps")) is None
@@ -306,12 +363,12 @@ class Checker(HTMLParser):
         self.open.pop()
 
 
-def whole_store(folder: Path, **changes: Any) -> Store:
+def whole_store(folder: Path, imitation: Imitation | None = None, **changes: Any) -> Store:
     """All kinds of sections, with the full plan's experiments."""
     full = next(one for one in plan.levels() if one.level == "full")
     experiments = tuple(replace(one, rounds=(2, 2)) for one in full.experiments)
     whole = replace(full, hours=1000, experiments=experiments)
-    return carry_out(Imitation(), folder / "all.jsonl", whole, **changes)[0]
+    return carry_out(imitation or Imitation(), folder / "all.jsonl", whole, **changes)[0]
 
 
 def test_page_is_whole_and_needs_nothing_else(folder: Path) -> None:
@@ -340,13 +397,49 @@ def test_sections_show_what_was_put_in(folder: Path) -> None:
     store = whole_store(folder)
     text = page.text(store)
     found = {section.name for section in sections.build(store)}
-    assert {"figure2", "figure3", "table1", "figure5", "offloads", "memory"} <= found, found
+    assert {part.name for part in sections.PARTS} == found, found
     # The imitation's ratios, shares and sizes, and the paper's own numbers.
     for words in ("1.10 (1.10–1.10)", "0.80 (0.80–0.80)", "ConnP-T(2)", "89", "2.26", "4000", "5.00",
-                  "of the opposite sign"):
+                  "of the opposite sign", "37.3", "0.88", "0.50 / 0.25 / 0.12", "2904", "150.0", "7.00", "70.0",
+                  "11000", "tcp_ack"):
         assert words in text, words
-    assert "Not measured: latency, because this is a test." in text
+    assert "Not measured: table1 of up, because this is a test." in text
     assert "emulated (TCG)" in text
+
+
+def test_sections_without_runs_say_so(folder: Path) -> None:
+    left_out = {"latency": "this is a test", "figure2 of up": "this is another"}
+    store, _ = carry_out(Imitation(), folder / "runs.jsonl", small_plan((1, 1)), left_out=left_out)
+    built = {section.name: section for section in sections.build(store)}
+    assert built.keys() == {part.name for part in sections.PARTS}
+    assert "Not measured here, because this is a test." in built["latency"].paragraphs
+    assert "Not measured: up, because this is another." in built["figure2"].paragraphs
+    for name in ("table1", "table2", "table3", "figure3", "figure5", "offloads", "rate", "memory", "instructions"):
+        assert "Not run in this plan (“quick”)." in built[name].paragraphs, name
+    # The paper's numbers are there nevertheless.
+    text = page.text(store)
+    for words in ("52.3", "3488", " 89 ", "2.26"):
+        assert words in text, words
+    paper.write_page(store, folder)
+    document = (folder / "runs.html").read_text()
+    ElementTree.fromstring(document.partition("\n")[2])
+    assert document.count("<section>") == len(sections.PARTS) + 1
+
+
+def test_each_measured_number_is_of_the_file(folder: Path) -> None:
+    """Whatever stands in a table follows from the runs: others, others."""
+    def numbers(store: Store) -> set[str]:
+        return set(re.findall(r"\d+\.\d+|\d{3,}", page.text(store).partition("Figure 2")[2]))
+
+    first = numbers(whole_store(folder))
+    (folder / "all.jsonl").unlink()
+    # The same plan without a single run has only the paper's and those of words.
+    imitation = Imitation()
+    imitation.refused = lambda arm: True
+    typed = numbers(whole_store(folder, imitation))
+    for words in ("1.10", "11000", "0.88"):
+        assert words in first and words not in typed, words
+    assert "2904" in typed
 
 
 def test_made_up_runs_are_never_shown_as_measured(folder: Path) -> None:
@@ -359,13 +452,13 @@ def test_made_up_runs_are_never_shown_as_measured(folder: Path) -> None:
 
 
 def test_the_papers_numbers_agree_with_each_other(_folder: Path) -> None:
-    speeds = {(one["arm"], one["conns"]): one["mbps"] for one in sections.PUBLISHED["throughput"]}
-    for stated in sections.PUBLISHED["ratio"]:
+    speeds = {(one["arm"], one["conns"]): one["mbps"] for one in parts.PUBLISHED["throughput"]}
+    for stated in parts.PUBLISHED["ratio"]:
         over, under = (speeds.get((stated[end], stated["conns"])) for end in ("over", "under"))
         if over and under:
             assert abs(over / under - stated["ratio"]) < 0.006, stated
     for table in ("table1", "table2", "table3"):
-        rows = {name: row for name, row in sections.PUBLISHED[table].items()
+        rows = {name: row for name, row in parts.PUBLISHED[table].items()
                 if isinstance(row, list) and name != "conns"}
         assert all(Arm.parse(name) and len(row) == 3 for name, row in rows.items())
 

@@ -2,7 +2,7 @@
 """The paper's benchmark under tools/tcgprof: for a fixed number of bytes after a
 warm-up, what each part of the kernel cost in instructions and modelled misses.
 
-    for run in measure(Setup("msgp", nics=6), {6: 64 << 20}, print):
+    for run in measure(Setup("msgp", nics=6), {6: 64 << 20}, progress.begin, progress.tick):
         print(run["categories"]["scheduler"]["insns"] / run["bytes"] * 1024)
 
 A run has org, groups, conns, nics, tso, mtu, cpus, cache, bytes, seconds, ctxsw and
@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from . import BUILD, TOP, RigError, categories
-from .clients import guest_address
+from .clients import PTCPBENCH
 from .guest import Guest, Setup
 
 Run = dict[str, Any]
 
 PLUGIN = BUILD / "tcgprof/tcgprof.so"
-_PTCPBENCH = BUILD / "tools/ptcpbench"
 _FORMAT = "# tcgprof 1"
 
 CACHES = ("opteron275", "xeon", "none")
@@ -121,18 +120,20 @@ def payload(conns: int) -> int:
     return max(128 << 20, conns * (64 << 10))
 
 
-def measure(setup: Setup, loads: dict[int, int], say: Callable[[str], None], cache: str = CACHES[0]) -> Iterator[Run]:
+def measure(setup: Setup, loads: dict[int, int], begin: Callable[[int], None], tick: Callable[[], None],
+            cache: str = CACHES[0]) -> Iterator[Run]:
     """Boot SETUP under the profiler, and run the benchmark for each number of
-    connections of LOADS with so many bytes. What it does is told to SAY.
+    connections of LOADS with so many bytes. BEGIN is told before each how many
+    connections it has, TICK is called meanwhile; all runs come when QEMU has ended.
     """
     sources = categories.for_kernel(setup.builddir)
-    for needed in (PLUGIN, BUILD / "tools/tcgprof", _PTCPBENCH):
+    for needed in (PLUGIN, BUILD / "tools/tcgprof", PTCPBENCH):
         if not needed.exists():
             raise RigError(f"{needed} is missing; build it with: make tools")
     results = BUILD / "guest" / f"profile-{setup.builddir.name}-{os.getpid()}"
     results.mkdir(parents=True)
     try:
-        yield from _measure(_prepared(setup, loads, cache, results, sources), loads, say, results, sources)
+        yield from _measure(_prepared(setup, loads, cache, results, sources), loads, begin, tick, results, sources)
     finally:
         for file in results.iterdir():
             file.unlink()
@@ -166,20 +167,17 @@ def _seconds(conns: int, size: int) -> float:
     return 2 * _settling(conns) + size / _SLOWEST
 
 
-def _measure(setup: Setup, loads: dict[int, int], say: Callable[[str], None], results: Path,
-             sources: categories.Sources) -> Iterator[Run]:
-    addresses = ",".join(guest_address(nic) for nic in range(1, setup.nics + 1))
+def _measure(setup: Setup, loads: dict[int, int], begin: Callable[[int], None], tick: Callable[[], None],
+             results: Path, sources: categories.Sources) -> Iterator[Run]:
     said = {}
     with Guest(setup) as guest:
-        guest.start(["/script/guest-profile.sh", addresses, str(_WARMUP), str(_settling(max(loads))),
+        guest.start(["/script/guest-profile.sh", guest.addresses, str(_WARMUP), str(_settling(max(loads))),
                      *(f"{conns}:{size}" for conns, size in loads.items())], sys.stderr.buffer)
         for conns, size in loads.items():
-            say(f"{setup.org}, {conns} connections: {size >> 20} MB under the profiler")
-            guest.wait_file(f"{conns}/ready", setup.boot_timeout + _settling(conns))
-            with (guest.folder / f"sink-{conns}.log").open("wb") as log:
-                guest.spawn([str(_PTCPBENCH), "sink", "--address", addresses, "--connections", str(conns),
-                             "--timeout", str(_settling(conns))], log)
-            guest.wait_file(f"{conns}/done", _seconds(conns, size))
+            begin(conns)
+            guest.wait_file(f"{conns}/ready", setup.boot_timeout + _settling(conns), tick)
+            guest.sink(f"sink-{conns}", ["--connections", str(conns), "--timeout", str(_settling(conns))])
+            guest.wait_file(f"{conns}/done", _seconds(conns, size), tick)
             guest.wait_beside()
             said[conns] = json.loads((guest.share / f"{conns}/serve.json").read_text())
         if guest.wait():
