@@ -17,6 +17,7 @@ From the environment, so from make's command line:
   ACCEL      kvm or tcg; unset: kvm where it boots the kernel
 
   --page FILE [--output DIR]   only make the page of a results' file
+  --markdown FILE   only print what README shows of a results' file
   --plan     only tell what would run, and for how long
   --kernels  only list what kernels the plan needs, as ORG [VARIANT]
 """
@@ -55,6 +56,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, metavar="FILE", help="only make the page of this results' file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="with --page: where (default: beside the file)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="only print what README shows of this file")
     parser.add_argument("--plan", action="store_true", help="only tell what would run")
     parser.add_argument("--kernels", action="store_true", help="only list the kernels that the plan needs")
     arguments = parser.parse_args()
@@ -62,6 +64,9 @@ def main() -> int:
         parser.error("--output needs --page FILE")
     if arguments.page:
         write_page(Store(arguments.page), arguments.output or arguments.page.parent)
+        return 0
+    if arguments.markdown:
+        print(page.markdown(Store(arguments.markdown), str(arguments.markdown.parent)))
         return 0
     chosen = choose()
     if arguments.kernels:
@@ -142,8 +147,14 @@ def run(chosen: plan.Plan) -> int:
     for line in store.begin(**session(usable, left_out)):
         print(f"== {line}", file=sys.stderr)
     print(f"== {describe(usable, left_out)}\n== runs are kept in {path}", file=sys.stderr, flush=True)
-    failures = runner.Runner(store, kinds.ALL).run()
-    write_page(store, path.parent)
+    try:
+        failures = runner.Runner(store, kinds.ALL).run()
+    except (KeyboardInterrupt, SystemExit):
+        print("\n== interrupted; the same command goes on from here", file=sys.stderr)
+        raise
+    finally:
+        # Of what is there, whatever ended the runs.
+        write_page(store, path.parent)
     if failures:
         raise RigError(f"{failures} boots failed, which the page tells; it is made of the others")
     return 0

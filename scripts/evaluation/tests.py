@@ -442,6 +442,15 @@ def test_each_measured_number_is_of_the_file(folder: Path) -> None:
     assert "2904" in typed
 
 
+def test_a_document_shows_figure_2(folder: Path) -> None:
+    shown = page.markdown(whole_store(folder), "there")
+    for words in ("![Throughput by connections](there/all-throughput.svg)", "| 6 | 800 | 1000 | 1100 | 900 |",
+                  "| 6 | 0.80 (0.80–0.80) | 1.10 (1.10–1.10) | 0.90 (0.90–0.90) |", "of the opposite sign",
+                  "`scripts/paper.py --markdown there/all.jsonl`"):
+        assert words in shown, words
+    assert page.drawings(Store(folder / "all.jsonl")).keys() >= {"throughput.svg", "throughput-ratio.svg"}
+
+
 def test_made_up_runs_are_never_shown_as_measured(folder: Path) -> None:
     words = "Made-up numbers, for a test. Nothing on this page was measured."
     store = whole_store(folder)

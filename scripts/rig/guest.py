@@ -312,6 +312,7 @@ class Guest:
         """CPU time so far on the host: of the threads that are the guest's CPUs
         ("vcpus"), and of all of QEMU ("qemu").
         """
+        self.check()
         assert self._qemu
         process = Path(f"/proc/{self._qemu.pid}")
         seconds = {"vcpus": 0.0, "qemu": _cpu_time(process)[1]}
