@@ -169,7 +169,10 @@ def method(plan: Plan) -> list[str]:
     return [
         "Server is the guest: it sends a file by sendfile() over all connections at once, with 256 KB socket "
         "buffers, as many threads as CPUs, connections dealt out evenly to threads and NICs, as in section "
-        "4.2 of the paper. Clients are the host's own TCP, behind six taps.",
+        "4.2 of the paper. Clients are the host's own TCP, behind six taps. In the sections on latency and "
+        "connections a second it is the clients that ask, a byte, and the server answers with a byte.",
+        "Misses and instructions are those of a fixed number of bytes: 128 MB, or 64 KB a connection where that is "
+        "more, of which the first quarter is sent before anything is counted.",
         "All organisations run once in each round, soon after one another, and another one first in each "
         "round. A ratio is the geometric mean of the ratios of the same round. Its interval is Student's for "
         f"the mean of their logarithms, with {percent} confidence.",
