@@ -23,6 +23,7 @@
  *	FUZZ_SEED=SEED[:ROUND]	not a random seed; only this round
  *	FUZZ_SECONDS=N		how long, without the kept ones
  *	FUZZ_ROUNDS=N		no more than so many rounds
+ *	FUZZ_TRACE=1		say all that arrives, leaves and is called
  *
  * In a run of a minute or more, rounds that made a counter of the kernel's MIB
  * move which none had before are told, to be kept.
@@ -90,6 +91,7 @@ static struct counter counters[COUNTERS];
 static unsigned int nr_counters, moved;
 
 static struct fuzz_conn conns[CONNS];
+static struct fuzz_history histories[CONNS];
 static unsigned int nr_conns;
 static unsigned short next_port;
 static uint64_t seed, round_seed;
@@ -159,8 +161,10 @@ static struct fuzz_conn *new_conn(enum connp_family family)
 
 	if (nr_conns == CONNS)
 		return NULL;
-	conn = &conns[nr_conns++];
+	conn = &conns[nr_conns];
 	memset(conn, 0, sizeof(*conn));
+	conn->peer.history = &histories[nr_conns++];
+	memset(conn->peer.history, 0, sizeof(*conn->peer.history));
 	conn->peer.family = family;
 	conn->peer.port = next_port++;
 	conn->peer.isn = fuzz_draw_isn();
@@ -218,6 +222,8 @@ static void place_accepted(void)
 			continue;
 		}
 		conn->end.fd = fuzz_accepted[a].fd;
+		fuzz_trace("%u: accepted, descriptor %d\n", conn->peer.port,
+			   conn->end.fd);
 		conn->end.used = true;
 	}
 	fuzz_nr_accepted = 0;
@@ -431,6 +437,7 @@ static void make_step(unsigned int step)
 	unsigned int i, packets;
 
 	stats.steps++;
+	fuzz_trace("step %u\n", step);
 	fuzz_begin_item(round_seed, step, 0);
 	if (fuzz_chance(10))
 		begin_conn();
@@ -747,6 +754,7 @@ int main(void)
 	double begin;
 	char *end;
 
+	fuzz_traced = getenv("FUZZ_TRACE");
 	if (!seconds)
 		seconds = access("/proc/lockdep", F_OK) ? DEFAULT_SECONDS :
 							  DEBUG_SECONDS;

@@ -114,21 +114,22 @@ static inline bool fuzz_listen(bool dual)
 static inline void fuzz_check_read(struct fuzz_conn *conn, const void *data,
 				   size_t len, bool peek)
 {
+	const struct fuzz_history *history = conn->peer.history;
+	unsigned int i, right = 0, urgents = history->urgents;
 	struct fuzz_end *end = &conn->end;
-	unsigned int i, right = 0, urgents = conn->peer.urgents;
 	size_t done;
 	uint32_t pos, skipped;
 
 	if (!len)
 		return;
 	if (!end->read)
-		end->nr_starts = conn->peer.nr_starts;
+		end->nr_starts = history->nr_starts;
 	fuzz_call_stats.bytes_in += len;
 	for (i = 0; i < end->nr_starts; i++) {
 		if (end->wrong[i])
 			continue;
 		skipped = end->skipped[i];
-		pos = conn->peer.starts[i] + end->read;
+		pos = history->starts[i] + end->read;
 		for (done = 0; done < len; ) {
 			done += fuzz_match(FUZZ_THEIRS, pos + skipped + done,
 					   (const char *)data + done,
@@ -161,11 +162,12 @@ static inline void fuzz_recv(struct fuzz_conn *conn)
 	ssize_t got;
 
 	got = recv(conn->end.fd, data, len, flag | MSG_DONTWAIT);
+	fuzz_trace("%u: %zd received with %#x\n", conn->peer.port, got, flag);
 	if (got <= 0 || flag & (MSG_OOB | MSG_ERRQUEUE))
 		return;
 	if (flag & MSG_TRUNC) {
 		if (!conn->end.read)
-			conn->end.nr_starts = conn->peer.nr_starts;
+			conn->end.nr_starts = conn->peer.history->nr_starts;
 		conn->end.read += got;
 	} else {
 		fuzz_check_read(conn, data, got, flag & MSG_PEEK);
@@ -185,6 +187,7 @@ static inline void fuzz_send(struct fuzz_conn *conn)
 	fuzz_fill(conn->peer.port, conn->end.wrote, data, len);
 	sent = send(conn->end.fd, data, len,
 		    flags[fuzz_draw(ARRAY_SIZE(flags))] | MSG_NOSIGNAL | MSG_DONTWAIT);
+	fuzz_trace("%u: %zd sent\n", conn->peer.port, sent);
 	if (sent > 0)
 		conn->end.wrote += sent;
 }
@@ -257,9 +260,11 @@ static inline void fuzz_set_odd(int fd)
 {
 	struct linger abort = { .l_onoff = 1 };
 	const char *congestion = fuzz_chance(50) ? "reno" : "cubic";
+	unsigned int which = fuzz_draw(4);
 	int on = 1, off = 0;
 
-	switch (fuzz_draw(4)) {
+	fuzz_trace("descriptor %d: odd option %u\n", fd, which);
+	switch (which) {
 	case 0:
 		setsockopt(fd, SOL_SOCKET, SO_LINGER, &abort, sizeof(abort));
 		break;
@@ -281,12 +286,17 @@ static inline void fuzz_set_odd(int fd)
 static inline void fuzz_set(int fd)
 {
 	unsigned int i = fuzz_draw(ARRAY_SIZE(fuzz_options));
+	int value;
 
-	if (fuzz_chance(15))
+	if (fuzz_chance(15)) {
 		fuzz_set_odd(fd);
-	else
-		setsockopt(fd, fuzz_options[i].level, fuzz_options[i].option,
-			   &fuzz_options[i].values[fuzz_draw(4)], sizeof(int));
+		return;
+	}
+	value = fuzz_options[i].values[fuzz_draw(4)];
+	fuzz_trace("descriptor %d: option %d of %d to %d\n", fd,
+		   fuzz_options[i].option, fuzz_options[i].level, value);
+	setsockopt(fd, fuzz_options[i].level, fuzz_options[i].option, &value,
+		   sizeof(value));
 }
 
 static inline void fuzz_get(int fd)
@@ -374,7 +384,14 @@ static inline void fuzz_connect(struct fuzz_conn *conn,
 	fresh->end.used = true;
 	len = fuzz_address(fresh->peer.family, false, fresh->peer.port, &ss);
 	if (fuzz_chance(80)) {
-		connect(fd, (void *)&ss, len);
+		/*
+		 * At once, it is TCP_FASTOPEN_CONNECT's: SYN_SENT without a SYN
+		 * until the first byte is sent. If the peer's SYN comes before,
+		 * stock makes a connection of the two, too, sends a SYN in it
+		 * then, and takes what comes at 0.
+		 */
+		if (!connect(fd, (void *)&ss, len))
+			fuzz_begins(fresh->peer.history, 0);
 	} else {
 		fuzz_fill(fresh->peer.port, 0, data, sizeof(data));
 		sent = sendto(fd, data, sizeof(data),
@@ -417,6 +434,8 @@ static inline void fuzz_call(uint64_t round, const struct fuzz_call *call)
 	/* Closed by the call before. */
 	if (conn->end.fd < 0)
 		return;
+	fuzz_trace("%u: call %d on descriptor %d\n", conn->peer.port,
+		   call->kind, conn->end.fd);
 	switch (call->kind) {
 	case FUZZ_SEND:
 		fuzz_send(conn);

@@ -108,6 +108,17 @@ static inline size_t fuzz_match(unsigned int stream, uint32_t pos,
 	return i;
 }
 
+/* What has been said between two ports, in all connections that they had. */
+struct fuzz_history {
+	/* Where our stream may begin: behind each SYN that left. */
+	uint32_t our_starts[FUZZ_STARTS];
+	unsigned int nr_our_starts;
+	/* Where the peer's may: behind each SYN that arrived. */
+	uint32_t starts[FUZZ_STARTS];
+	atomic_uint nr_starts;
+	atomic_uint urgents;		/* segments with an urgent pointer */
+};
+
 /* The other end of a connection of ours, of which it knows what it has seen. */
 struct fuzz_peer {
 	enum connp_family family;
@@ -122,13 +133,7 @@ struct fuzz_peer {
 	/* What our end said last. */
 	bool heard;
 	uint32_t our_una, our_next, our_ack, our_window, our_stamp;
-	/* Where our stream may begin: behind each SYN that left. */
-	uint32_t our_starts[FUZZ_STARTS];
-	unsigned int nr_our_starts;
-	/* Where the peer's may: behind each SYN that arrived. */
-	uint32_t starts[FUZZ_STARTS];
-	atomic_uint nr_starts;
-	atomic_uint urgents;		/* segments with an urgent pointer */
+	struct fuzz_history *history;
 };
 
 struct fuzz_segment {
@@ -143,6 +148,15 @@ enum fuzz_damage {
 	FUZZ_INTACT, FUZZ_CHECKSUM, FUZZ_CUT, FUZZ_HEADER, FUZZ_FRAGMENTS,
 	FUZZ_DAMAGES,
 };
+
+/* Say what is done, for who looks into one round. */
+static bool fuzz_traced;
+
+#define fuzz_trace(...)							\
+do {									\
+	if (fuzz_traced)						\
+		ksft_print_msg(__VA_ARGS__);				\
+} while (0)
 
 /* The devices: one processes what is written at once, one on another CPU. */
 static int fuzz_other_tun = -1;
@@ -557,38 +571,59 @@ static inline void fuzz_write_fragments(bool v6, const unsigned char *payload,
 	}
 }
 
-/* A stream of the peer may begin here; false if there are too many already. */
-static inline bool fuzz_begins(struct fuzz_peer *peer, uint32_t seq)
+/*
+ * A stream of the peer may begin here; false if there are too many already.
+ * The thread that makes calls has some begin, too; who reads needs no lock.
+ */
+static inline bool fuzz_begins(struct fuzz_history *history, uint32_t seq)
 {
-	unsigned int i, starts = peer->nr_starts;
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	unsigned int i;
 
-	for (i = 0; i < starts && peer->starts[i] != seq; i++)
+	pthread_mutex_lock(&lock);
+	for (i = 0; i < history->nr_starts && history->starts[i] != seq; i++)
 		;
+	if (i < FUZZ_STARTS) {
+		history->starts[i] = seq;
+		if (i == history->nr_starts)
+			history->nr_starts = i + 1;
+	}
+	pthread_mutex_unlock(&lock);
+	return i < FUZZ_STARTS;
+}
+
+/* A stream of ours may begin here; true if that is new. */
+static inline bool fuzz_we_begin(struct fuzz_history *history, uint32_t seq)
+{
+	unsigned int i;
+
+	for (i = 0; i < history->nr_our_starts; i++)
+		if (history->our_starts[i] == seq)
+			return false;
 	if (i == FUZZ_STARTS)
 		return false;
-	peer->starts[i] = seq;
-	if (i == starts)
-		peer->nr_starts = i + 1;
+	history->our_starts[history->nr_our_starts++] = seq;
 	return true;
 }
 
 /*
  * A SYN cookie is checked, in stock as well, only for how far the two numbers of
  * an ACK are apart, and in its low bits is which of four MSS it was. So one
- * whose numbers are both as far from right begins a stream elsewhere.
+ * whose numbers are both as far from right begins streams elsewhere, the peer's
+ * and ours.
  */
-static inline bool fuzz_passes_for_cookie(const struct fuzz_peer *peer,
+static inline bool fuzz_passes_for_cookie(const struct fuzz_history *history,
 					  const struct fuzz_segment *segment)
 {
-	unsigned int i, j, starts = peer->nr_starts;
+	unsigned int i, j, starts = history->nr_starts;
 	int32_t apart;
 
-	if (!(segment->flags & TH_ACK))
+	if ((segment->flags & (TH_SYN | TH_ACK)) != TH_ACK)
 		return false;
 	for (i = 0; i < starts; i++) {
-		for (j = 0; j < peer->nr_our_starts; j++) {
-			apart = (segment->seq - peer->starts[i]) -
-				(segment->ack - peer->our_starts[j]);
+		for (j = 0; j < history->nr_our_starts; j++) {
+			apart = (segment->seq - history->starts[i]) -
+				(segment->ack - history->our_starts[j]);
 			if (abs(apart) < 4)
 				return true;
 		}
@@ -603,17 +638,22 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 {
 	static unsigned char packet[FUZZ_DATA + 200];
 	unsigned int header, options, len;
+	struct fuzz_history *history = peer->history;
 	bool v6 = fuzz_is_v6(peer), other_cpu = fuzz_chance(30);
 	uint32_t seq = segment->seq;
 	struct tcphdr *tcp;
 
 	if (segment->flags & TH_SYN)
 		seq++;
-	if ((segment->flags & TH_SYN || fuzz_passes_for_cookie(peer, segment)) &&
-	    !fuzz_begins(peer, seq))
+	if (fuzz_passes_for_cookie(history, segment)) {
+		if (!fuzz_begins(history, seq))
+			return;
+		fuzz_we_begin(history, segment->ack);
+	} else if (segment->flags & TH_SYN && !fuzz_begins(history, seq)) {
 		return;
+	}
 	if (segment->flags & TH_URG)
-		peer->urgents++;
+		history->urgents++;
 
 	options = (segment->nr_options + 3) & ~3;
 	len = sizeof(*tcp) + options + segment->len;
@@ -641,6 +681,11 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	if (damage == FUZZ_CHECKSUM)
 		tcp->check ^= 1 + fuzz_draw(65535);
 
+	fuzz_trace("%u to %u: flags %02x, seq %u (%d), ack %u (%d), %u bytes, window %u, damage %d\n",
+		   peer->port, peer->ours, segment->flags, segment->seq,
+		   segment->seq - peer->isn, segment->ack,
+		   segment->ack - history->our_starts[0], segment->len,
+		   segment->window, damage);
 	fuzz_wire_stats.damaged[damage]++;
 	if (damage == FUZZ_FRAGMENTS)
 		fuzz_write_fragments(v6, (void *)tcp, len);
@@ -727,24 +772,26 @@ static inline void fuzz_read_options(struct fuzz_peer *peer,
 static inline void fuzz_check_left(struct fuzz_peer *peer, uint32_t seq,
 				   const void *data, unsigned int len)
 {
+	const struct fuzz_history *history = peer->history;
 	unsigned int i;
 
 	fuzz_wire_stats.bytes_out += len;
-	for (i = 0; i < peer->nr_our_starts; i++)
-		if (fuzz_match(peer->port, seq - peer->our_starts[i], data,
+	for (i = 0; i < history->nr_our_starts; i++)
+		if (fuzz_match(peer->port, seq - history->our_starts[i], data,
 			       len) == len)
 			return;
-	if (peer->nr_our_starts < FUZZ_STARTS)
+	if (history->nr_our_starts < FUZZ_STARTS)
 		fuzz_fail("port %u: %u wrong bytes left at %u, the stream begins at %u",
-			  peer->port, len, seq, peer->our_starts[0]);
+			  peer->port, len, seq, history->our_starts[0]);
 }
 
 /* Learn from a segment of ours, which is @len bytes in all. */
 static inline void fuzz_learn(struct fuzz_peer *peer,
 			      const struct tcphdr *tcp, unsigned int len)
 {
+	struct fuzz_history *history = peer->history;
 	uint32_t seq = ntohl(tcp->seq), next;
-	unsigned int data, i;
+	unsigned int data;
 
 	fuzz_wire_stats.out++;
 	if (tcp->doff < 5 || tcp->doff * 4 > len) {
@@ -753,17 +800,17 @@ static inline void fuzz_learn(struct fuzz_peer *peer,
 		return;
 	}
 	data = len - tcp->doff * 4;
+	fuzz_trace("to %u: flags %02x, seq %u (%d), ack %u (%d), %u bytes, window %u\n",
+		   peer->port, tcp->th_flags, seq, seq - history->our_starts[0],
+		   ntohl(tcp->ack_seq), ntohl(tcp->ack_seq) - peer->isn, data,
+		   ntohs(tcp->window));
 	fuzz_read_options(peer, tcp);
 	/* A reset may be for an ACK out of nowhere, and then tells nothing. */
 	if (tcp->th_flags & TH_RST)
 		return;
 	if (tcp->th_flags & TH_SYN) {
 		seq++;
-		for (i = 0; i < peer->nr_our_starts; i++)
-			if (peer->our_starts[i] == seq)
-				break;
-		if (i == peer->nr_our_starts && i < FUZZ_STARTS) {
-			peer->our_starts[peer->nr_our_starts++] = seq;
+		if (fuzz_we_begin(history, seq)) {
 			peer->our_una = seq - 1;
 			peer->our_next = seq;
 		}
@@ -785,8 +832,8 @@ static inline void fuzz_learn(struct fuzz_peer *peer,
 }
 
 /*
- * Take what has left but for fragments, waiting up to @ms for the first; @find tells whose a
- * segment is. Returns how many packets there were.
+ * Take what has left but for fragments, waiting up to @ms for the first; @find
+ * tells whose a segment is. Returns how many packets there were.
  */
 static inline unsigned int
 fuzz_listen_wire(int ms,
