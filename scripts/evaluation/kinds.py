@@ -30,7 +30,7 @@ _CONNECTION = 1 / 500
 # how many bytes a second are sent.
 _PROFILE_BOOT = 20.0
 _PROFILE_RUN = 6.0
-_PROFILED_BYTES = 16 << 20
+_PROFILED_BYTES = 8 << 20
 
 # Functions of a profile that are kept, and what of them.
 _FUNCTIONS = 25

@@ -94,18 +94,19 @@ class Runner:
         left = list(boot.cells)
         self._progress.runs = self._done + sum(len(one.cells) for _, one in self._left())
 
+        def name(cell: Cell) -> str:
+            return f"{experiment.name}, round {self._turn}: {describe(boot.arm, cell)}"
+
         def begin(conns: int) -> None:
-            cell = next(cell for cell in boot.cells if cell.conns == conns)
-            self._progress.begin(f"{experiment.name}, round {self._turn}: {describe(boot.arm, cell)}")
+            self._progress.begin(name(next(cell for cell in boot.cells if cell.conns == conns)))
 
         try:
             for run in kind.measure(boot, begin, self._progress.tick):
                 key = Key(experiment.name, boot.arm, left[0], self._turn)
                 self._store.add_run(key, run, self._now() - last)
                 last = self._now()
-                del left[0]
                 self._done += 1
-                self._progress.end(kind.outcome(run))
+                self._progress.end(kind.outcome(run), name(left.pop(0)))
         except RigError as failure:
             self._failures += 1
             # Without cells left it is the end of the guest that failed.

@@ -40,7 +40,9 @@ class Progress:
             self._last_live = now
             self._write(f"\r{self._number()} {self._what} ... {now - self._phase_began:.0f} s", end="")
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, what: str = "") -> None:
+        """WHAT, if it is not what was begun last."""
+        self._what = what or self._what
         number = self._number()
         self._done += 1
         elapsed = time.monotonic() - self._began
