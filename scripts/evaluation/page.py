@@ -142,6 +142,10 @@ def limits(store: Store) -> list[str]:
                      "which the paper had on machines of their own, run on the same cores as the guest.")
     if store.plan.level == "quick":
         found.append("This is the quick plan: too few and too short runs to rest anything on.")
+    durations = {cell.duration for one in store.plan.experiments if one.kind == "stream" for cell in one.cells}
+    if durations and max(durations) < 180:
+        spoken = " and ".join(map(str, sorted(durations)))
+        found.append(f"Throughput is of {spoken} s a run, the paper's of 3 minutes.")
     found += [f"Not measured: {name}, because {why}." for name, why in store.session["left_out"].items()]
     planned = {one.name for one in store.plan.experiments} | set(store.session["left_out"])
     absent = [part.title for part in sections.PARTS if part.experiment not in planned]
@@ -149,11 +153,12 @@ def limits(store: Store) -> list[str]:
     incomplete = sum(not store.of(one.name, arm, cell) for one in store.plan.experiments for arm in one.arms
                      for cell in one.cells)
     if incomplete:
-        found.append(f"{incomplete} of the plan's figures have no run yet; they are shown as “-”.")
+        found.append(f"Of the plan's points {incomplete} {'has' if incomplete == 1 else 'have'} no run that counts "
+                     "and so no figure, shown as “-”.")
     refused = sum(run["refused"] for run in store.runs.values())
     if refused:
-        found.append(f"{refused} runs are left out because the guest's clock differed from the host's by more than "
-                     f"{100 * TOLERANCE:.0f} %.")
+        found.append(f"{refused} run{'s are' if refused > 1 else ' is'} left out, because the guest's clock was not seen "
+                     f"to agree with the host's to within {100 * TOLERANCE:.0f} %.")
     kept = {(one.name, arm, cell) for one in store.plan.experiments for arm in one.arms for cell in one.cells}
     other = sum((key.experiment, key.arm, key.cell) not in kept for key in store.runs)
     if other:

@@ -112,7 +112,7 @@ class Bars:
         room = (_WIDTH - _LEFT - _RIGHT) / len(self.groups)
         width = room * 0.84 / len(self.bars)
         parts = y_axis.draw(self.y_label)
-        extra = 44  # for the bars' names, which stand on end
+        extra = 10 + 5.2 * max(map(len, self.bars))  # for the bars' names, which stand on end
         for g, group in enumerate(self.groups):
             left = _LEFT + g * room + room * 0.08
             parts.append(_text(left + room * 0.42, _HEIGHT - _BOTTOM + extra + 16, group, "middle"))
@@ -128,7 +128,7 @@ class Bars:
                 at_x, at_y = x + width / 2 + 3, y_axis.at(0) + 5
                 parts.append(f'<text class="small" x="{at_x:.1f}" y="{at_y:.1f}" text-anchor="end" '
                              f'transform="rotate(-90 {at_x:.1f} {at_y:.1f})">{escape(bar)}</text>')
-        shifted = f'<g transform="translate(0 {extra - 14})">' + "".join(legend) + "</g>"
+        shifted = f'<g transform="translate(0 {extra - 14:.0f})">' + "".join(legend) + "</g>"
         return _document(self.title, _HEIGHT + below + extra - 14, [*parts, shifted])
 
 

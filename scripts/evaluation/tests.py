@@ -326,7 +326,7 @@ def test_refused_runs_enter_no_figure(folder: Path) -> None:
     store, _ = carry_out(imitation, folder / "runs", small_plan((2, 2)))
     assert len(store.runs) == 16 and not store.of("figure2", Arm("up"), _CELLS[0])
     assert data.ratio(store, "figure2", (Arm("up"), _CELLS[0]), (data.REFERENCE, _CELLS[0]), data.key("mbps")) is None
-    assert "4 runs are left out because the guest's clock" in page.text(store)
+    assert "4 runs are left out, because the guest's clock" in page.text(store)
 
 
 def test_ratios_are_of_the_same_round(folder: Path) -> None:
