@@ -38,13 +38,37 @@ expect()
 	fi
 }
 
-printf 'TAP version 13\n1..9\n'
+# What a test says that makes allocations fail, and the kernel of those that do.
+begin='<1>connp: allocations are made to fail'
+end='<1>connp: allocations are no longer made to fail'
+failure='sh: page allocation failure: order:0, mode:0x0(), nodemask=(null)
+Call Trace:'
+
+# says LINE...: a script that has the kernel's log say this.
+says()
+{
+	printf '%s\n' "$@" | sed "s/.*/echo '&' >\/dev\/kmsg/"
+}
+
+printf 'TAP version 13\n1..15\n'
 expect "success" 0 "in the guest" -- echo "in the guest"
 expect "a script's exit status" 3 "three" -- sh -c 'echo three; exit 3'
 expect "a crash" 99 "sysrq triggered crash" -- \
 	sh -c 'echo c >/proc/sysrq-trigger'
 expect "a warning" 99 "kernel fault: " -- \
 	sh -c 'echo "WARNING: CPU: 0 PID: 1 at test-rig" >/dev/kmsg'
+expect "an allocation that fails" 99 "page allocation failure" -- \
+	sh -c "$(says "$failure")"
+expect "one that was made to fail" 0 "expected" -- \
+	sh -c "$(says "$begin" "$failure" "$failure" "$end"); echo expected"
+expect "one that fails afterwards" 99 "page allocation failure" -- \
+	sh -c "$(says "$begin" "$end" "$failure")"
+expect "another trace meanwhile" 99 "kernel fault: " -- \
+	sh -c "$(says "$begin" "$failure" "Call Trace:" "$end")"
+expect "failing that has no end" 99 "kernel fault: " -- \
+	sh -c "$(says "$begin")"
+expect "a device that is not let go" 99 "waiting for" -- sh -c "$(says \
+	"unregister_netdevice: waiting for veth0 to become free")"
 expect "no success token" 99 "without its success token" -- \
 	reboot -f
 expect "a script that does not end" 99 "did not end within" --timeout 3 -- \
