@@ -438,6 +438,15 @@ static inline void connp_disconnect(struct connp_pair *pair)
 	close(pair->server);
 }
 
+/* It ends at once, and the other end hears of it, if it can. */
+static inline void connp_abort(int fd)
+{
+	struct linger linger = { .l_onoff = 1 };
+
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	close(fd);
+}
+
 static inline void connp_set(int fd, int level, int option, int value)
 {
 	if (setsockopt(fd, level, option, &value, sizeof(value)))
