@@ -40,10 +40,13 @@ class Runner:
     def run(self) -> int:
         """Return how many boots failed."""
         most = max((experiment.rounds[1] for experiment in self._plan.experiments), default=0)
-        while self._turn < most and not self._late:
-            self._turn += 1
-            for experiment in self._plan.experiments:
-                self._round(experiment)
+        # The least number of rounds of all of them, before any has more. When
+        # something does not fit any more, something shorter may.
+        for needed in (True, False):
+            for self._turn in range(1, most + 1):
+                for experiment in self._plan.experiments:
+                    if (self._turn <= experiment.rounds[0]) == needed:
+                        self._round(experiment)
         if self._late:
             self._progress.say("the time is over; the same command goes on from here")
         return self._failures
@@ -128,7 +131,7 @@ class Runner:
         """Boots that are still to come, in the most rounds that there may be."""
         found = []
         for experiment in self._plan.experiments:
-            for turn in range(self._turn, experiment.rounds[1] + 1):
+            for turn in range(1, experiment.rounds[1] + 1):
                 for cells in self._batches(experiment, self._wanted(experiment, turn)):
                     found += [(experiment, boot) for boot in self._boots(experiment, cells, turn)]
         return found

@@ -268,6 +268,21 @@ def test_time_ends_a_session(folder: Path) -> None:
     assert len(store.runs) > before
 
 
+def test_what_is_needed_comes_before_more(folder: Path) -> None:
+    first = small_plan((1, 9)).experiments[0]
+    second = replace(first, name="figure5", rounds=(3, 9))
+    imitation = Imitation()
+    # Time for six rounds: of 4 arms, in one boot each, of 27 s.
+    needed = 6 * 4 * 27
+    chosen = replace(small_plan(hours=1.5 * needed / 3600), experiments=(first, second))
+    store, _ = carry_out(imitation, folder / "runs", chosen)
+    rounds = {one.name: len(store.of(one.name, _ARMS[0], _CELLS[0])) for one in chosen.experiments}
+    assert rounds["figure5"] >= 3 and rounds["figure2"] > 1, rounds
+    # The file has them in the order in which they ran.
+    ran = list(dict.fromkeys((key.experiment, key.round) for key in store.runs))
+    assert ran[:4] == [("figure2", 1), ("figure5", 1), ("figure5", 2), ("figure5", 3)], ran
+
+
 def test_interrupted_sessions_go_on(folder: Path) -> None:
     whole = Imitation()
     reference, _ = carry_out(whole, folder / "whole", small_plan())
