@@ -15,6 +15,13 @@ From the environment, so from make's command line:
   RESULTS=FILE   where the runs are kept (default results/paper/LEVEL.jsonl)
   FRESH=1    put that file aside and begin anew
   ACCEL      kvm or tcg; unset: kvm where it boots the kernel
+  HOST=name  no guests: a server that ssh reaches as root and that has booted one
+             of the kernels. Runs what of the plan this kernel can give, and says
+             which to boot for the rest; the same command then goes on.
+             RESULTS is results/paper/HOST-LEVEL.jsonl by default
+  CLIENTS="a b ..."      with HOST: ssh names of the machines behind its NICs, which
+             are found by their routes; or name=address, for each address one
+  SSH        how to call ssh (default ssh), as in SSH="ssh -F config"
 
   --page FILE [--output DIR]   only make the page of a results' file
   --markdown FILE   only print what README shows of a results' file
@@ -33,7 +40,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evaluation import kinds, page, plan, runner
+from evaluation import bootwise, hosts, kinds, page, plan, runner
 from evaluation.store import Store, put_aside
 from rig import TOP, RigError, bench, machine, program
 from rig.guest import Guest, Setup
@@ -104,15 +111,18 @@ def hours(text: str) -> float:
 
 
 def kernels(chosen: plan.Plan) -> list[str]:
+    # A host has booted what it has.
+    if os.environ.get("HOST"):
+        return []
     return sorted({f"{arm.org} {variant}".strip() for one in chosen.experiments for arm in one.arms
                    for variant in kinds.ALL[one.kind].variants})
 
 
-def possible(chosen: plan.Plan) -> tuple[plan.Plan, dict[str, str]]:
+def possible(chosen: plan.Plan, by_name: dict[str, kinds.Kind] = kinds.ALL) -> tuple[plan.Plan, dict[str, str]]:
     """What of the plan can be run here; and why not, by the name of what cannot."""
     experiments, left_out = [], {}
     for one in chosen.experiments:
-        kind = kinds.ALL[one.kind]
+        kind = by_name[one.kind]
         absent = {arm: kind.missing() or kind.absent(arm) for arm in one.arms}
         arms = tuple(arm for arm in one.arms if not absent[arm])
         if arms:
@@ -135,32 +145,50 @@ def describe(chosen: plan.Plan, left_out: dict[str, str]) -> str:
 
 
 def run(chosen: plan.Plan) -> int:
+    where = hosts.from_environment()
+    if where:
+        with where:
+            return carry_out(chosen, where)
     machine.check_programs()
-    usable, left_out = possible(chosen)
+    return carry_out(chosen, None)
+
+
+def carry_out(chosen: plan.Plan, where: hosts.Hosts | None) -> int:
+    """In guests, or on hosts."""
+    by_name = where.own_kinds() if where else kinds.ALL
+    usable, left_out = possible(chosen, by_name)
     if not usable.experiments:
         raise RigError("\n    ".join(["nothing of the plan can be run here:",
                                      *(f"{name}: {why}" for name, why in left_out.items())]))
-    path = Path(os.environ.get("RESULTS") or TOP / f"results/paper/{chosen.level}.jsonl")
+    name = f"{where.file_name}-{chosen.level}" if where else chosen.level
+    path = Path(os.environ.get("RESULTS") or TOP / f"results/paper/{name}.jsonl")
     if os.environ.get("FRESH") and (aside := put_aside(path)):
         print(f"== {path.name} is now {aside.name}", file=sys.stderr)
     store = Store(path)
-    for line in store.begin(**session(usable, left_out)):
+    now = {"date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"), "commit": machine.commit(),
+           **(where.session() if where else session(usable)), "plan": usable.to_json(), "left_out": left_out}
+    for line in store.begin(**now):
         print(f"== {line}", file=sys.stderr)
     print(f"== {describe(usable, left_out)}\n== runs are kept in {path}", file=sys.stderr, flush=True)
+    series = bootwise.Bootwise(store, by_name, where.gives) if where else runner.Runner(store, by_name)
     try:
-        failures = runner.Runner(store, kinds.ALL).run()
+        failures = series.run()
     except (KeyboardInterrupt, SystemExit):
         print("\n== interrupted; the same command goes on from here", file=sys.stderr)
         raise
     finally:
         # Of what is there, whatever ended the runs.
         write_page(store, path.parent)
+    if where and isinstance(series, bootwise.Bootwise):
+        for line in where.what_waits(series.waiting()):
+            print(f"== {line}", file=sys.stderr)
     if failures:
         raise RigError(f"{failures} boots failed, which the page tells; it is made of the others")
     return 0
 
 
-def session(chosen: plan.Plan, left_out: dict[str, str]) -> dict[str, Any]:
+def session(chosen: plan.Plan) -> dict[str, Any]:
+    """Of guests on this machine."""
     setups = {setup.builddir.name: setup for one in chosen.experiments for arm in one.arms
               for setup in [Setup(arm.org, kinds.ALL[one.kind].variant)]}
     accel = Guest(next(iter(setups.values()))).accel
@@ -172,15 +200,7 @@ def session(chosen: plan.Plan, left_out: dict[str, str]) -> dict[str, Any]:
                 for setup in setups.values()}
     if len(releases) != 1:
         raise RigError(f"the kernels are of different versions ({', '.join(sorted(releases))}): rebuild them")
-    return {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": machine.commit(),
-        "kernel": releases.pop(),
-        "machine": host,
-        "identity": identity,
-        "plan": chosen.to_json(),
-        "left_out": left_out,
-    }
+    return {"kernel": releases.pop(), "machine": host, "identity": identity}
 
 
 def digest(path: Path) -> str:

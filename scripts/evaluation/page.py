@@ -11,9 +11,8 @@ from typing import Any
 
 from rig.clock import TOLERANCE
 
-from . import sections, svg
+from . import hosted, sections, svg
 from .parts import PUBLISHED
-from .plan import Plan
 from .store import Store
 from .tables import Table
 
@@ -69,7 +68,7 @@ def html(store: Store) -> str:
         parts += [block.html() for block in section.blocks if isinstance(block, Table)]
         parts.append("</section>")
     parts.append('<section><h2 id="method">Method</h2>')
-    parts += [f"<p>{escape(paragraph)}</p>" for paragraph in method(store.plan)]
+    parts += [f"<p>{escape(paragraph)}</p>" for paragraph in method(store)]
     parts.append("</section>")
     body = "\n".join(part for part in parts if part)
     return (f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"/>'
@@ -84,7 +83,7 @@ def text(store: Store) -> str:
     for section in sections.build(store):
         parts += ["", section.title, *section.paragraphs]
         parts += [block.text() for block in section.blocks if isinstance(block, Table)]
-    parts += ["", "Method", *method(store.plan)]
+    parts += ["", "Method", *method(store)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,12 +113,15 @@ def provenance(store: Store) -> list[str]:
     """Where, when and how the figures came about."""
     first, last = store.sessions[0], store.session
     machine = last["machine"]
+    ran = [f"{machine['cpu']}, {machine['cores']} cores; QEMU {machine['qemu']} with {machine['accel'].upper()}; "
+           f"guests with {machine['cores']} vCPUs (UP: 1), 6 NICs"]
+    if hosted.is_hosted(store):
+        ran = [hosted.machines(store), hosted.kernels(store)]
     commits = list(dict.fromkeys(session["commit"] for session in store.sessions))
     sessions = len(store.sessions)
     return [
         f"Linux {last['kernel']}; commit {', then '.join(commits)}",
-        f"{machine['cpu']}, {machine['cores']} cores; QEMU {machine['qemu']} with {machine['accel'].upper()}; "
-        f"guests with {machine['cores']} vCPUs (UP: 1), 6 NICs",
+        *ran,
         f"begun {first['date']}" + (f", gone on with {sessions - 1} times, the last time {last['date']}"
                                     if sessions > 1 else ""),
         f"plan “{store.plan.level}”, at most {store.plan.hours:g} hours; {len(store.runs)} runs",
@@ -128,18 +130,7 @@ def provenance(store: Store) -> list[str]:
 
 def limits(store: Store) -> list[str]:
     """What the figures are not, as far as the results' file tells it."""
-    machine = store.session["machine"]
-    found = []
-    if machine["accel"] == "tcg":
-        found.append("The guests are emulated (TCG). Absolute figures, such as Mb/s and microseconds, are the "
-                     "emulator's and not those of any hardware; organisations can be compared with each other, as far "
-                     "as they differ in how much they execute. The emulator has no caches and no cost of moving a line "
-                     "from one to another.")
-    else:
-        found.append("The guests are virtual machines (KVM) on this machine, which their clients share.")
-    if machine["cores"] != 4:
-        found.append(f"The paper's machine had 4 cores, this one has {machine['cores']}. The clients, "
-                     "which the paper had on machines of their own, run on the same cores as the guest.")
+    found = hosted.limits(store) if hosted.is_hosted(store) else _guest_limits(store.session["machine"])
     if store.plan.level == "quick":
         found.append("This is the quick plan: too few and too short runs to rest anything on.")
     durations = {cell.duration for one in store.plan.experiments if one.kind == "stream" for cell in one.cells}
@@ -168,10 +159,27 @@ def limits(store: Store) -> list[str]:
     return found
 
 
-def method(plan: Plan) -> list[str]:
+def _guest_limits(machine: dict[str, Any]) -> list[str]:
+    """What guests on this machine cannot tell."""
+    found = []
+    if machine["accel"] == "tcg":
+        found.append("The guests are emulated (TCG). Absolute figures, such as Mb/s and microseconds, are the "
+                     "emulator's and not those of any hardware; organisations can be compared with each other, as far "
+                     "as they differ in how much they execute. The emulator has no caches and no cost of moving a line "
+                     "from one to another.")
+    else:
+        found.append("The guests are virtual machines (KVM) on this machine, which their clients share.")
+    if machine["cores"] != 4:
+        found.append(f"The paper's machine had 4 cores, this one has {machine['cores']}. The clients, "
+                     "which the paper had on machines of their own, run on the same cores as the guest.")
+    return found
+
+
+def method(store: Store) -> list[str]:
+    plan = store.plan
     percent = f"{100 * plan.confidence:.0f} %"
     width = f"{100 * plan.interval:.0f} %"
-    return [
+    guests = [
         "Server is the guest: it sends a file by sendfile() over all connections at once, with 256 KB socket "
         "buffers, as many threads as CPUs, connections dealt out evenly to threads and NICs, as in section "
         "4.2 of the paper. Clients are the host's own TCP, behind six taps. In the sections on latency and "
@@ -179,8 +187,11 @@ def method(plan: Plan) -> list[str]:
         "Misses and instructions are those of a fixed number of bytes: 128 MB, or 64 KB a connection where that is "
         "more, of which the first quarter is sent before anything is counted.",
         "All organisations run once in each round, soon after one another, and another one first in each "
-        "round. A ratio is the geometric mean of the ratios of the same round. Its interval is Student's for "
-        f"the mean of their logarithms, with {percent} confidence.",
+        "round. A ratio is the geometric mean of the ratios of the same round.",
+    ]
+    return [
+        *(hosted.METHOD if hosted.is_hosted(store) else guests),
+        f"A ratio's interval is Student's for the mean of the ratios' logarithms, with {percent} confidence.",
         f"Rounds end when the intervals of all ratios to MsgP reach no further than {width} to either side, or "
         "at the plan's limit, or when the time is over. To stop at the first small interval makes intervals a "
         "little too small; the least number of rounds bounds that.",

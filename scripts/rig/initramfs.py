@@ -62,7 +62,7 @@ class Initramfs:
     def pack(self, builddir: Path, output: Path) -> None:
         """Write the archive, with the gen_init_cpio of the kernel in BUILDDIR."""
         files = dict(self._files)
-        files.update({str(library): library for library in _libraries(list(self._files.values()))})
+        files.update({str(library): library for library in libraries(list(self._files.values()))})
         directories = set(_DIRECTORIES)
         for path in files:
             directories.update(str(parent) for parent in Path(path).parents if str(parent) != "/")
@@ -82,7 +82,7 @@ class Initramfs:
             raise RigError(f"gen_init_cpio failed: {done.stderr.strip()}")
 
 
-def _libraries(files: list[Path]) -> set[Path]:
+def libraries(files: list[Path]) -> set[Path]:
     """The shared libraries and the loader that FILES need, as ldd tells."""
     programs = [str(path) for path in files if _is_elf(path)]
     listing = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=False).stdout

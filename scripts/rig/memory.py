@@ -20,7 +20,7 @@ _PER_SECOND = 100
 
 def prepare(setup: Setup, conns: int) -> Setup:
     """SETUP with what CONNS connections need: memory, time, the guest's script."""
-    return replace(setup, memory_mb=2048 + conns // 16, timeout=2 * _seconds(conns),
+    return replace(setup, memory_mb=2048 + conns // 16, timeout=2 * hold_seconds(conns),
                    copies=[*setup.copies, (TOP / "scripts/rig/guest-memory.sh", "/script/guest-memory.sh")])
 
 
@@ -32,7 +32,7 @@ def measure(guest: System, conns: int, tick: Callable[[], None]) -> results.Run:
     guest.start(["/script/guest-memory.sh", guest.addresses, str(conns)], sys.stderr.buffer)
     guest.wait_file("listening", setup.boot_timeout + _SECONDS, tick)
     guest.hold(conns)
-    guest.wait_file("done", _seconds(conns), tick)
+    guest.wait_file("done", hold_seconds(conns), tick)
     if guest.wait():
         raise RigError(f"{setup.org}: guest-memory.sh failed in the guest; its output is above")
     before, during = (_read(guest.share / name) for name in ("before", "during"))
@@ -44,7 +44,8 @@ def measure(guest: System, conns: int, tick: Callable[[], None]) -> results.Run:
             "slab": during["slab"] - before["slab"], "pages": during["pages"] - before["pages"]}
 
 
-def _seconds(conns: int) -> float:
+def hold_seconds(conns: int) -> float:
+    """Most that it may take to establish them."""
     return _SECONDS + conns / _PER_SECOND
 
 
