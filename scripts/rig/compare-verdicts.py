@@ -147,6 +147,8 @@ def read_verdicts(path: Path) -> tuple[list[str], dict[str, Entry]]:
 
 
 def write_verdicts(path: Path, logs: list[Log]) -> None:
+    if any("guest" in log.verdicts for log in logs):
+        raise RigError(f"a guest did not end well: {path} is left as it was")
     header, before = read_verdicts(path)
     names = list(dict.fromkeys(name for log in logs for name in log.verdicts))
     lines = [*header, ""]

@@ -196,5 +196,13 @@ pass net/two
 """
 
 
+def test_no_list_is_made_of_a_guest_that_failed(folder: Path) -> None:
+    (folder / "verdicts").write_text(_VERDICTS)
+    (folder / "1").write_text(_AS_STOCK + "\nrig: guest 99\n")
+    status, lines = ran("--list", folder / "verdicts", folder / "1")
+    assert status == 1 and "a guest did not end well" in lines[0], lines
+    assert (folder / "verdicts").read_text() == _VERDICTS
+
+
 if __name__ == "__main__":
     sys.exit(tap.run(globals()))
