@@ -84,7 +84,7 @@ def main() -> int:
         if elapsed.wrong and not setup.virtual_time:
             raise RigError(f"{elapsed}; is the host's TSC stable (tsc_early_khz is taken from it)?")
         if arguments.variant == "kcsan":
-            sys.stdout.write(kcsan.judge(guest.console()))
+            sys.stdout.write(kcsan.judge(guest.console(), setup.builddir))
         if arguments.keep:
             guest.keep()
         return status

@@ -102,6 +102,7 @@ stage()
 	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/rig/verdict-tests.py" &&
+		"$TOP/scripts/rig/kcsan-tests.py" &&
 		"$TOP/scripts/test-rig.sh" ;;
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
