@@ -67,6 +67,12 @@ def _why_not(store: Store, experiment: str, planned: bool) -> str:
 
 
 def _figure2(store: Store, experiment: Experiment, section: Section) -> None:
+    machine = store.session["machine"]
+    if "accel" in machine and machine["cores"] > 1:
+        section.paragraphs.append(
+            f"UP's guest uses one of this machine's {machine['cores']} cores; QEMU's own thread and the clients have "
+            "the rest. The other guests use all of them and share them with these. So UP looks better here than with "
+            "clients on machines of their own.")
     section.blocks += [
         parts.plot(store, experiment, "throughput", "Throughput by connections", "Mb/s", data.key("mbps")),
         parts.ratio_plot(store, experiment, "throughput-ratio", "Throughput, MsgP's of the same round = 1",
