@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """Sections on what a kilobyte costs: misses, the scheduler and instructions, all
-counted by tools/tcgprof, and CPU time. A kilobyte is 1024 bytes of payload.
+counted by tools/tcgprof, or on hosts by perf; and CPU time. A kilobyte is 1024 bytes
+of payload.
 """
 
 from __future__ import annotations
 
 from rig import categories, profiler, results
 
-from . import data, parts
+from . import data, hosted, parts
 from .data import REFERENCE
 from .parts import PUBLISHED, Section
 from .plan import Arm, Cell, Experiment
@@ -18,19 +19,22 @@ from .tables import Table
 _MISSES = "L2 data cache misses per KB"
 _SCHEDULER = "Cycles for the scheduler and its synchronization per KB"
 _FUNCTIONS = 15
+_BACK_ENDS = {"model": "tools/tcgprof, modelled caches", "perf": "perf, the server's PMU"}
 
 
 def misses(store: Store, experiment: Experiment, section: Section) -> None:
-    section.paragraphs.append(
+    section.paragraphs.append(hosted.MISSES if hosted.is_hosted(store) else (
         "Counted in a model of the caches while the guest's CPUs are emulated (tools/tcgprof): data only, a pair of "
         "caches for each CPU that are kept coherent, without prefetching and without what devices write. Emulated "
         "CPUs take turns of some instructions, however long these would take, so data that two of them write may "
-        "change sides more seldom than on hardware. Compare organisations; do not take it for the misses of a machine.")
+        "change sides more seldom than on hardware. Compare organisations; do not take it for the misses of a machine."))
     # The same, with another cache.
     for one in store.plan.experiments:
         if one.kind.startswith("profile") and (one == experiment or _has_runs(store, one)):
             cache = one.kind.removeprefix("profile ")
-            section.blocks += _misses(store, one, f"modelled {cache}", "" if one == experiment else f"-{cache}")
+            name = f"event {hosted.event(store, one)}" if hosted.is_hosted(store) else f"modelled {cache}"
+            section.blocks += _misses(store, one, name, "" if one == experiment else f"-{cache}")
+    _tell_back_end(store, experiment, section)
 
 
 def _has_runs(store: Store, experiment: Experiment) -> bool:
@@ -39,19 +43,32 @@ def _has_runs(store: Store, experiment: Experiment) -> bool:
 
 def _misses(store: Store, experiment: Experiment, cache: str, suffix: str) -> list[Table | parts.Plot]:
     total = _beside(store, experiment, "table2", f"{_MISSES}, {cache}", _all_misses, ".2f")
-    kinds = Table(f"By their reason, {cache}: cold / capacity / coherence, medians",
-                  ["organisation", *(f"{cell.conns} conns" for cell in experiment.cells)])
-    for arm in experiment.arms:
-        kinds.rows.append([parts.label(store, arm), *(_by_reason(store, experiment, arm, cell)
-                                                      for cell in experiment.cells)])
-    kinds.notes.append("Cold: never seen before by this CPU's caches; capacity: seen, and displaced since; coherence: "
-                       "taken away by another CPU's write.")
+    reasons = [] if hosted.is_hosted(store) else [_reasons(store, experiment, cache)]
     return [
         _bars(store, experiment, f"misses{suffix}", f"{_MISSES} by part of the system, {cache}", "misses per KB",
               profiler.l2_misses),
-        total, _relative(store, experiment, "table2", f"{_MISSES}, {cache}, ratio to MsgP", _all_misses), kinds,
+        total, _relative(store, experiment, "table2", f"{_MISSES}, {cache}, ratio to MsgP", _all_misses), *reasons,
         *_by_part(store, experiment, f"{_MISSES} by part of the system, {cache}, medians", profiler.l2_misses, ".2f"),
     ]
+
+
+def _reasons(store: Store, experiment: Experiment, cache: str) -> Table:
+    table = Table(f"By their reason, {cache}: cold / capacity / coherence, medians",
+                  ["organisation", *(f"{cell.conns} conns" for cell in experiment.cells)])
+    for arm in experiment.arms:
+        table.rows.append([parts.label(store, arm), *(_by_reason(store, experiment, arm, cell)
+                                                      for cell in experiment.cells)])
+    table.notes.append("Cold: never seen before by this CPU's caches; capacity: seen, and displaced since; coherence: "
+                       "taken away by another CPU's write.")
+    return table
+
+
+def _tell_back_end(store: Store, experiment: Experiment, section: Section) -> None:
+    """Below each table, where its numbers are from."""
+    names = sorted({run.get("backend", "model") for key, run in store.runs.items() if key.experiment == experiment.name})
+    for block in section.blocks:
+        if isinstance(block, Table):
+            block.notes.append(f"Back end: {' and '.join(_BACK_ENDS[name] for name in names)}.")
 
 
 def published_misses() -> list[Table]:
@@ -59,17 +76,19 @@ def published_misses() -> list[Table]:
 
 
 def scheduler(store: Store, experiment: Experiment, section: Section) -> None:
-    section.paragraphs.append(
+    unit = "cycles" if hosted.is_hosted(store) else "instructions"
+    figure = _scheduling("cycles" if hosted.is_hosted(store) else "insns")
+    section.paragraphs.append(hosted.SCHEDULER if hosted.is_hosted(store) else (
         "The paper has cycles here. Emulated CPUs have none, so this is the number of instructions: of the scheduler "
         "(kernel/sched, kernel threads' wake-ups, work queues) and of the locks that it takes. What an instruction "
         "costs there, with the misses that it has, is not in it. Interrupts of the other CPU to wake it, and idle CPUs "
-        "waiting, are not counted as the scheduler's.")
+        "waiting, are not counted as the scheduler's."))
     section.blocks += [
-        _beside(store, experiment, "table3", f"{_SCHEDULER} in the paper, instructions here", _scheduling, ".1f"),
-        _relative(store, experiment, "table3", f"{_SCHEDULER} in the paper, instructions here; ratio to MsgP",
-                  _scheduling),
+        _beside(store, experiment, "table3", f"{_SCHEDULER} in the paper, {unit} here", figure, ".1f"),
+        _relative(store, experiment, "table3", f"{_SCHEDULER} in the paper, {unit} here; ratio to MsgP", figure),
         parts.spreads(store, experiment, "Context switches per MB of payload, under the profiler", _switches, ".2f"),
     ]
+    _tell_back_end(store, experiment, section)
 
 
 def published_scheduler() -> list[Table]:
@@ -86,16 +105,17 @@ def instructions(store: Store, experiment: Experiment, section: Section) -> None
         *_by_part(store, experiment, "Instructions per KB by part of the system, medians", _insns, ".0f"),
         _functions(store, experiment),
     ]
+    _tell_back_end(store, experiment, section)
 
 
 def cpu(store: Store, experiment: Experiment, section: Section) -> None:
-    section.paragraphs.append(
+    section.paragraphs.append(hosted.CPU if hosted.is_hosted(store) else (
         "CPU time of the guest's CPUs for each KB, in the runs of Figure 2: what the host's scheduler accounted to the "
         "threads of QEMU that are these CPUs, to the nanosecond and whatever the guest believes. It is of the whole "
         "run, from when the server listens to its end, over all bytes of that run, so connecting, warm-up and draining "
         "are in it. A guest's CPU that idles sleeps and uses none. QEMU's other thread, which moves packets to and "
         "from the taps, is not in it, nor is what the clients use. Emulated, an instruction costs what its emulation "
-        "costs; a miss of the guest's caches costs nothing. The paper has no such figure.")
+        "costs; a miss of the guest's caches costs nothing. The paper has no such figure."))
     section.blocks += [
         parts.plot(store, experiment, "cpu", "CPU time per KB", "microseconds per KB", _microseconds),
         parts.spreads(store, experiment, "CPU time, microseconds per KB", _microseconds, ".2f"),
@@ -118,8 +138,9 @@ def _all_misses(run: results.Run) -> float | None:
     return _per_kb(run, sum(map(profiler.l2_misses, run["categories"].values())))
 
 
-def _scheduling(run: results.Run) -> float | None:
-    return _per_kb(run, run["categories"][categories.SCHEDULER]["insns"] + run["scheduler_locks"]["lock_insns"])
+def _scheduling(column: str) -> data.Figure:
+    return lambda run: _per_kb(run, run["categories"][categories.SCHEDULER][column]
+                               + run["scheduler_locks"][f"lock_{column}"])
 
 
 def _switches(run: results.Run) -> float | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from .plan import Experiment
 from .store import Store
 
 
@@ -48,3 +49,28 @@ METHOD = [
     "The rounds of one organisation follow one another while its kernel is booted. A ratio is the geometric mean of the "
     "ratios of rounds with the same number.",
 ]
+
+WHERE = "The client that asks takes the times, on its own clock. "
+
+MISSES = (
+    "Counted by the PMU of the server (perf), on all CPUs, in user space as well, for some seconds within the measured "
+    "window; the events are named below. With l2_rqsts.miss or AMD's counterpart these are what misses in the L2, also "
+    "for instructions and by prefetching; LLC-load-misses are loads that miss in the last level, which the paper's "
+    "L2 was. To which part of the system they belong is sampled after that (perf record), for as long.")
+
+SCHEDULER = (
+    "Cycles of the scheduler (kernel/sched, kernel threads' wake-ups, work queues) and of the locks that it takes, as "
+    "the call chains of the samples tell. Interrupts of another CPU to wake it, and CPUs that idle, are not the "
+    "scheduler's.")
+
+CPU = (
+    "CPU time of the server for each KB, in the runs of Figure 2: all that /proc/stat accounts to other than idling, of "
+    "the whole run, connecting, warm-up and draining included, over all bytes of that run. How exact that is depends "
+    "on how the kernel was configured (VIRT_CPU_ACCOUNTING_GEN, IRQ_TIME_ACCOUNTING), and other programs on the server "
+    "are in it. The paper has no such figure.")
+
+
+def event(store: Store, experiment: Experiment) -> str:
+    """Of perf, that the misses are."""
+    return " and ".join(sorted({str(run["cache"]) for key, run in store.runs.items()
+                                if key.experiment == experiment.name}))

@@ -28,7 +28,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rig import ORGS, TOP, RigError, bench, clock, initramfs, memory, results
+from rig import BUILD, ORGS, TOP, RigError, bench, categories, clock, initramfs, memory, perf, results
 from rig.clients import MAX_NICS, PTCPBENCH
 from rig.guest import Setup
 from rig.remote import Remote
@@ -43,6 +43,13 @@ _BESIDE_SECONDS = 30
 # What is expected beside a run's window: ssh's round trips.
 _BOOT_SECONDS = 1.0
 _RUN_SECONDS = 2.0
+
+# Seconds of a profile: counted, and then sampled as long. ptcpbench says once a
+# second that its window is open.
+_PROFILED = 5
+_PROFILE_WINDOW = 2 * _PROFILED + 4
+_PROFILE_WARMUP = 2
+_SCRIPT_SECONDS = 900
 
 # Room for thousands of connections at once, as in guest-init.sh; ptcpbench asks
 # for its buffers past the sysctls if it may.
@@ -71,6 +78,18 @@ echo "build $(sha256sum </sys/kernel/notes | head -c 16)"
 [ ! -e /proc/lock_stat ] || echo "lock_stat yes"
 echo "python $(command -v python3)"
 echo "connection $SSH_CONNECTION"
+"""
+
+
+# What perf stat can count: of $1 together, and of each of the others alone.
+_PERF_PROBE = r"""
+command -v perf >/dev/null || { echo none; exit 0; }
+perf stat -a -x, -o "$dir/stat" -e "$1" true >/dev/null 2>&1 && cat "$dir/stat"
+shift
+for event; do
+	perf stat -a -x, -o "$dir/stat" -e "$event" true >/dev/null 2>&1 && cat "$dir/stat"
+done
+rm -f "$dir/stat"
 """
 
 
@@ -209,6 +228,13 @@ class Booted:
     def start(self, script: list[str], output: BinaryIO | None = None) -> None:
         self._main = self._hosts.server.start("main", [f"$dir{script[0]}", *script[1:]], output, SHARE="$dir/share")
 
+    def beside(self, name: str, script: list[str]) -> None:
+        """Run SCRIPT on the server, too."""
+        log = self._local / f"{name}.log"
+        with log.open("wb") as file:
+            process = self._hosts.server.start(name, [f"$dir{script[0]}", *script[1:]], file, SHARE="$dir/share")
+        self._beside[process] = self._hosts.server, name, log
+
     def sink(self, name: str, options: list[str]) -> None:
         for client in self._clients():
             own = [nic.address for nic in self._nics if nic.client == client]
@@ -336,6 +362,9 @@ class Hosts:
         self._stack = contextlib.ExitStack()
         self._tso: bool | None = None
         self._pythons: list[str] = []  # clients without one
+        self._events: dict[str, str] = {}  # of perf, by our names
+        self._vmlinux: Path | None = None
+        self._no_perf = ""  # why not
 
     def __enter__(self) -> Hosts:
         with contextlib.ExitStack() as stack:
@@ -365,6 +394,7 @@ class Hosts:
         self._find_nics(probe["connection"].split()[2:3])
         for nic in self.nics:
             self.server.say(f"{nic.address} ({nic.device}, MTU {nic.mtu}) serves {nic.client}")
+        self._no_perf = self._prepare_perf()
         files = _programs()
         self.server.put({**files, "bin/rig-mark": (TOP / "scripts/rig/guest-mark.sh").read_bytes()})
         for name, least in _SERVER_SYSCTLS.items():
@@ -440,6 +470,67 @@ class Hosts:
             found[short] = line[1]
         return found
 
+    # perf
+
+    def _prepare_perf(self) -> str:
+        """Why it cannot be used, or nothing."""
+        said = self.server.run(_PERF_PROBE, ",".join([*perf.NEEDED.values(), perf.MISSES[-1]]), *perf.MISSES)
+        if said.startswith("none"):
+            return "the server has no perf"
+        self._events = perf.choose(perf.read_stat(said))
+        if not self._events:
+            return "the server has no PMU that counts cycles, instructions and cache misses for perf"
+        self._vmlinux = perf.vmlinux_of(self.server.run("od -An -v -tx1 /sys/kernel/notes | tr -d ' \\n'"),
+                                        os.environ.get("VMLINUX", ""))
+        if not self._vmlinux:
+            return ("no vmlinux here has the build ID of the server's kernel; VMLINUX=FILE names one, which needs debug "
+                    "information, to tell which part of the system a function is of")
+        return ""
+
+    def _places(self) -> perf.Places:
+        assert self._vmlinux
+        running = self.server.run("grep -w ' _stext$' /proc/kallsyms").split()[0]
+        modules = self.server.run(r"""cut -d " " -f 1 /proc/modules | while read -r name; do
+            echo "$name $(modinfo -n "$name" 2>/dev/null)"; done""")
+        return perf.Places(categories.Sources(self._vmlinux, BUILD / "linux"),
+                           int(running, 16) - perf.start_of_text(self._vmlinux),
+                           dict((line.split(maxsplit=1) + [""])[:2] for line in modules.splitlines()))
+
+    def _profile(self, boot: Boot, begin: kinds.Begin, tick: kinds.Tick) -> Iterator[results.Run]:
+        for cell in boot.cells:
+            begin(cell.conns)
+            loads = bench.Loads([cell.conns], _PROFILE_WINDOW, _PROFILE_WARMUP)
+            setup = loads.prepare(self._setup(boot, cell))
+            setup = replace(setup, copies=[*setup.copies,
+                                           (TOP / "scripts/rig/server-perf.sh", "/script/server-perf.sh")])
+            with Booted(self, setup, alone=False) as server:
+                serve = self._profiled(server, loads, tick)
+                script = self.server.output(f'perf script -i "$dir/perf.data" -F {perf.FIELDS}', seconds=_SCRIPT_SECONDS)
+                totals = perf.read_stat((server.share / f"{cell.conns}/perf-stat").read_text())
+                # Of the seconds that were counted, so of as many of the bytes.
+                part = _PROFILED / serve["seconds"]
+                yield {"backend": "perf", "org": boot.arm.org, "groups": self.kernel.groups, "conns": cell.conns,
+                       "nics": server.setup.nics, "tso": cell.tso, "mtu": cell.mtu, "cpus": self.machine["cores"],
+                       "cache": self._events["misses"], "refused": False, "seconds": float(_PROFILED),
+                       **{key: round(part * serve[key]) for key in ("bytes", "ctxsw", "retransmits")},
+                       **perf.profile(perf.read_script(script.decode(errors="replace").splitlines()), self._places(),
+                                      self._events, totals)}
+
+    def _profiled(self, server: Booted, loads: bench.Loads, tick: kinds.Tick) -> dict[str, Any]:
+        conns = loads.conns[0]
+        settling = loads.settling(conns)
+        server.start(["/script/guest-bench.sh", str(conns), "--address", server.addresses, "--progress",
+                      "--timeout", str(int(settling)), "--duration", str(loads.duration),
+                      "--warmup", str(loads.warmup)], sys.stderr.buffer)
+        server.wait_file(f"{conns}/ready", settling, tick)
+        server.beside("perf", ["/script/server-perf.sh", str(conns), str(_PROFILED), ",".join(self._events.values())])
+        server.sink("sink", ["--connections", str(conns), "--timeout", str(int(settling))])
+        server.wait_file(f"{conns}/done", loads.warmup + loads.duration + 2 * settling, tick)
+        if server.wait():
+            raise RigError(f"{self.server.name}: the benchmark failed; its output is above")
+        result: dict[str, Any] = json.loads((server.share / f"{conns}/serve.json").read_text())
+        return result
+
     # What of the plan can be had now
 
     def gives(self, experiment: Experiment, arm: Arm, cell: Cell) -> bool:
@@ -487,7 +578,7 @@ class Hosts:
     def session(self) -> dict[str, Any]:
         """What the results' file says of this start of the program."""
         return {"kernel": self.kernel.version, "identity": self.identity(), "machine": {
-            **self.machine, "backend": "hosts", "accel": "none", "qemu": "none", "server": self.server.name,
+            **self.machine, "backend": "hosts", "server": self.server.name,
             "booted": str(self.kernel), "release": self.kernel.release,
             "nics": [f"{nic.device} for {nic.client}" for nic in self.nics],
             "clients": {name: what for name, what in self.client_machines.items()}}}
@@ -500,8 +591,11 @@ class Hosts:
             changed = replace(changed, boot_seconds=_BOOT_SECONDS, run_seconds=lambda cell: _RUN_SECONDS)
             if name == "memory":
                 changed = replace(changed, measure=self._memory, missing=self.without_python)
+            elif name == "profile opteron275":
+                changed = replace(changed, measure=self._profile, missing=lambda: self._no_perf,
+                                  run_seconds=lambda cell: _RUN_SECONDS + _PROFILE_WARMUP + _PROFILE_WINDOW)
             elif name.startswith("profile"):
-                changed = replace(changed, missing=lambda: "make paper HOST=... does not run perf yet")
+                changed = replace(changed, missing=lambda: "hosts have the caches that they have")
             else:
                 mode = name if name in ("rr", "crr") else "stream"
                 changed = replace(changed, measure=self._bench(mode), missing=lambda: "")

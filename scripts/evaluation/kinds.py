@@ -112,7 +112,7 @@ def _profile(cache: str) -> Callable[[Boot, Begin, Tick], Iterator[results.Run]]
         loads = {conns: profiler.payload(conns) for conns in boot.conns}
         for run in profiler.measure(_setup(boot, cell, ""), loads, begin, tick, cache):
             functions = [{name: function[name] for name in _OF_FUNCTION} for function in _most(run["functions"])]
-            yield {**run, "functions": functions, "refused": False}
+            yield {**run, "backend": "model", "functions": functions, "refused": False}
     return measure
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from rig import results
 
-from . import data, parts
+from . import data, hosted, parts
 from .parts import Section
 from .plan import Experiment
 from .store import Store
@@ -21,7 +21,7 @@ _WHERE = ("The clients take the times, on the host's clock and on the same cores
 def requests(store: Store, experiment: Experiment, section: Section) -> None:
     section.paragraphs.append(
         "A byte asked, a byte answered, over and over on each connection, with one request under way on each "
-        "(ptcpbench -m rr): from just before the request is sent to when its answer is there. " + _WHERE + "With many connections "
+        "(ptcpbench -m rr): from just before the request is sent to when its answer is there. " + _where(store) + "With many connections "
         "the CPUs are busy all the time, and the latency is little else than the number of connections by the requests "
         "a second. The paper has no such figure.")
     section.blocks += [
@@ -34,14 +34,14 @@ def requests(store: Store, experiment: Experiment, section: Section) -> None:
         parts.ratios(store, experiment, "Median latency, ratio to MsgP (less is better)", _quantile("p50")),
         parts.spreads(store, experiment, "Requests a second", data.key("rps"), ".0f"),
         parts.ratios(store, experiment, "Requests a second, ratio to MsgP", data.key("rps")),
-        parts.spreads(store, experiment, "CPU time of the guest's CPUs, microseconds a request", _microseconds, ".1f"),
+        parts.spreads(store, experiment, f"{_cpus(store)}, microseconds a request", _microseconds, ".1f"),
     ]
 
 
 def connections(store: Store, experiment: Experiment, section: Section) -> None:
     section.paragraphs.append(
         "A connection for each request: connect, a byte asked, a byte answered, close (ptcpbench -m crr), with as many "
-        "under way as the first column says. The server closes first, so TIME_WAIT is at its side. " + _WHERE +
+        "under way as the first column says. The server closes first, so TIME_WAIT is at its side. " + _where(store) +
         "The paper has no such figure: its connections stay.")
     section.blocks += [
         parts.plot(store, experiment, "rate", "Connections a second", "connections a second", data.key("rps")),
@@ -49,9 +49,17 @@ def connections(store: Store, experiment: Experiment, section: Section) -> None:
         parts.ratios(store, experiment, "Connections a second, ratio to MsgP", data.key("rps")),
         *(parts.spreads(store, experiment, f"From connect to answer, {name}, microseconds", _quantile(key), ".0f")
           for key, name in (_QUANTILES[0], _QUANTILES[2])),
-        parts.spreads(store, experiment, "CPU time of the guest's CPUs, microseconds a connection", _microseconds,
+        parts.spreads(store, experiment, f"{_cpus(store)}, microseconds a connection", _microseconds,
                       ".1f"),
     ]
+
+
+def _where(store: Store) -> str:
+    return hosted.WHERE if hosted.is_hosted(store) else _WHERE
+
+
+def _cpus(store: Store) -> str:
+    return "CPU time of the server" if hosted.is_hosted(store) else "CPU time of the guest's CPUs"
 
 
 def _quantile(name: str) -> data.Figure:

@@ -113,10 +113,11 @@ def provenance(store: Store) -> list[str]:
     """Where, when and how the figures came about."""
     first, last = store.sessions[0], store.session
     machine = last["machine"]
-    ran = [f"{machine['cpu']}, {machine['cores']} cores; QEMU {machine['qemu']} with {machine['accel'].upper()}; "
-           f"guests with {machine['cores']} vCPUs (UP: 1), 6 NICs"]
     if hosted.is_hosted(store):
         ran = [hosted.machines(store), hosted.kernels(store)]
+    else:
+        ran = [f"{machine['cpu']}, {machine['cores']} cores; QEMU {machine['qemu']} with {machine['accel'].upper()}; "
+               f"guests with {machine['cores']} vCPUs (UP: 1), 6 NICs"]
     commits = list(dict.fromkeys(session["commit"] for session in store.sessions))
     sessions = len(store.sessions)
     return [

@@ -105,7 +105,8 @@ def functions(window: Window, sources: categories.Sources) -> list[dict[str, Any
 
 
 def l2_misses(counts: dict[str, int]) -> int:
-    return sum(counts[column] for column in L2_MISSES)
+    # perf does not know why they missed.
+    return counts["misses"] if "misses" in counts else sum(counts[column] for column in L2_MISSES)
 
 
 def _add(sums: dict[str, int], row: Row) -> None:

@@ -174,12 +174,12 @@ class Remote:
         """Run SCRIPT, for sh, with ARGUMENTS as its $1 and so on; what it printed."""
         return self.output(script, *arguments, stdin=stdin).decode()
 
-    def output(self, script: str, *arguments: str, stdin: bytes = b"") -> bytes:
+    def output(self, script: str, *arguments: str, stdin: bytes = b"", seconds: float = _COMMAND_SECONDS) -> bytes:
         try:
             done = subprocess.run(self._command(script, arguments), input=stdin, capture_output=True, check=False,
-                                  timeout=_COMMAND_SECONDS, start_new_session=True)
+                                  timeout=seconds, start_new_session=True)
         except subprocess.TimeoutExpired as error:
-            raise RigError(self._failure(script, arguments, f"has not ended in {_COMMAND_SECONDS} s")) from error
+            raise RigError(self._failure(script, arguments, f"has not ended in {seconds:g} s")) from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()
             raise RigError(self._failure(script, arguments, f"ended with status {done.returncode}: {said}"))
