@@ -8,12 +8,13 @@
 #	scripts/test-guest.sh ORG
 #
 # The kernel has to be built; with VARIANT=debug it is the one with lockdep,
-# KASAN and their like. ConnP-L is booted with its default number of groups, where
-# connections meet rarely, and with one, where they all do; ConnP-T also with
-# more threads than CPUs; debug kernels with the default only. With CONNP_FULL=1,
-# which the tests know, too, they take longer, debug kernels have all of these, and
-# ConnP-L is booted with the most groups, too. A kernel that oopses, warns or stalls
-# fails the run whatever the tests say: guest-run.py notices.
+# KASAN and their like, with VARIANT=kcsan the one that looks for data races.
+# ConnP-L is booted with its default number of groups, where connections meet
+# rarely, and with one, where they all do; ConnP-T also with more threads than
+# CPUs; these two kernels with the default only. With CONNP_FULL=1, which the
+# tests know, too, they take longer, these have all of that, and ConnP-L is booted
+# with the most groups, too. A kernel that oopses, warns or stalls fails the run
+# whatever the tests say: guest-run.py notices.
 # Needs root, for the taps.
 set -eu
 . "$(dirname "$0")/lib.sh"
@@ -55,7 +56,8 @@ boot()
 		status=0
 		# shellcheck disable=SC2086 # a list of names
 		"$TOP/scripts/guest-run.py" "$@" -- \
-			env CONNP_FULL="${CONNP_FULL:-}" \
+			env VARIANT="$VARIANT" \
+			CONNP_FULL="${CONNP_FULL:-}" \
 			FUZZ_SEED="${FUZZ_SEED:-}" \
 			FUZZ_ROUNDS="${FUZZ_ROUNDS:-}" \
 			FUZZ_SECONDS="${FUZZ_SECONDS:-}" /script/tests $tests \
@@ -74,15 +76,16 @@ connp-l) counts="1${CONNP_FULL:+ 1024}" ;;
 connp-t) counts='1 8' ;;
 *)	counts= ;;
 esac
-# The debug kernels are slow.
-if [ "$VARIANT" = debug ] && [ -z "${CONNP_FULL:-}" ]; then
-	counts=
-fi
+# Kernels that check themselves are slow.
+case $VARIANT in
+debug|kcsan)
+	[ -n "${CONNP_FULL:-}" ] || counts= ;;
+esac
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$all"
 done
 # No power of two: an error in the log, and the default.
-[ -z "$counts" ] || [ "$VARIANT" = debug ] ||
+[ -z "$counts" ] || [ "$VARIANT" = debug ] || [ "$VARIANT" = kcsan ] ||
 	boot "$name groups=100" "tcp_connp.groups=100" groups
 printf '1..%d\n' "$(cat "$work/count")"
 ! grep -q '^not ok' "$work/tap"

@@ -60,10 +60,17 @@ static inline double connp_ms(void)
 	return ts.tv_sec * 1e3 + ts.tv_nsec / 1e6;
 }
 
-/* A kernel that checks itself is many times slower: there, do less. */
+/* Does this kernel check itself? Then it is many times slower. */
+static inline bool connp_slow(void)
+{
+	return !access("/proc/lockdep", F_OK) ||
+	       !access("/sys/kernel/debug/kcsan", F_OK);
+}
+
+/* There, do less. */
 static inline unsigned int connp_loops(unsigned int n)
 {
-	return access("/proc/lockdep", F_OK) ? n : n / 8 + 1;
+	return connp_slow() ? n / 8 + 1 : n;
 }
 
 /* Is the long form asked for, as by make test-full? */

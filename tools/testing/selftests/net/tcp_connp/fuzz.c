@@ -756,8 +756,7 @@ int main(void)
 
 	fuzz_traced = getenv("FUZZ_TRACE");
 	if (!seconds)
-		seconds = access("/proc/lockdep", F_OK) ? DEFAULT_SECONDS :
-							  DEBUG_SECONDS;
+		seconds = connp_slow() ? DEBUG_SECONDS : DEFAULT_SECONDS;
 	tell = seconds >= TELL_SECONDS;
 	connp_start(1 + FUZZ_STATES - 1, seconds + 240);
 	if (wanted && *wanted) {

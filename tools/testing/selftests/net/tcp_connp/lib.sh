@@ -81,7 +81,7 @@ cleanup()
 bytes=24M
 connections=24
 # A kernel that checks itself is many times slower: there, do less.
-[ ! -e /proc/lockdep ] || bytes=3M
+[ ! -e /proc/lockdep ] && [ ! -e /sys/kernel/debug/kcsan ] || bytes=3M
 # Called with the process id of the sink while it runs.
 meanwhile=:
 
