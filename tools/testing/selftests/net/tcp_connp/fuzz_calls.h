@@ -27,7 +27,7 @@ struct fuzz_end {
 	int fd;				/* -1: closed, or not accepted yet */
 	bool used;			/* there was one */
 	uint32_t read, wrote;
-	uint32_t skipped[FUZZ_STARTS];	/* urgent bytes, which are not read */
+	uint32_t skipped[FUZZ_STARTS];	/* what is not read */
 	bool wrong[FUZZ_STARTS];	/* it began elsewhere */
 	unsigned int nr_starts;		/* when the first byte was read */
 };
@@ -109,13 +109,13 @@ static inline bool fuzz_listen(bool dual)
 
 /*
  * Is this what comes next in one of the streams that the peer may have begun?
- * A byte that was urgent may be missing.
+ * A byte that was urgent may be missing, and where a FIN was.
  */
 static inline void fuzz_check_read(struct fuzz_conn *conn, const void *data,
 				   size_t len, bool peek)
 {
 	const struct fuzz_history *history = conn->peer.history;
-	unsigned int i, right = 0, urgents = history->urgents;
+	unsigned int i, right = 0, skips = history->skips;
 	struct fuzz_end *end = &conn->end;
 	size_t done;
 	uint32_t pos, skipped;
@@ -134,7 +134,7 @@ static inline void fuzz_check_read(struct fuzz_conn *conn, const void *data,
 			done += fuzz_match(FUZZ_THEIRS, pos + skipped + done,
 					   (const char *)data + done,
 					   len - done);
-			if (done < len && ++skipped > urgents)
+			if (done < len && ++skipped > skips)
 				break;
 		}
 		end->wrong[i] = done < len;
@@ -374,24 +374,18 @@ static inline void fuzz_connect(struct fuzz_conn *conn,
 {
 	struct sockaddr_storage ss;
 	char data[1000];
-	socklen_t len;
+	int fd = conn->end.fd, deferred = 0;
+	socklen_t len = sizeof(deferred);
 	ssize_t sent;
-	int fd;
 
-	fd = conn->end.fd;
+	getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &deferred, &len);
+	fresh->peer.deferred = deferred;
 	conn->end.fd = -1;
 	fresh->end.fd = fd;
 	fresh->end.used = true;
 	len = fuzz_address(fresh->peer.family, false, fresh->peer.port, &ss);
 	if (fuzz_chance(80)) {
-		/*
-		 * At once, it is TCP_FASTOPEN_CONNECT's: SYN_SENT without a SYN
-		 * until the first byte is sent. If the peer's SYN comes before,
-		 * stock makes a connection of the two, too, sends a SYN in it
-		 * then, and takes what comes at 0.
-		 */
-		if (!connect(fd, (void *)&ss, len))
-			fuzz_begins(fresh->peer.history, 0);
+		connect(fd, (void *)&ss, len);
 	} else {
 		fuzz_fill(fresh->peer.port, 0, data, sizeof(data));
 		sent = sendto(fd, data, sizeof(data),
@@ -404,11 +398,12 @@ static inline void fuzz_connect(struct fuzz_conn *conn,
 		fresh->peer.ours = ntohs(((struct sockaddr_in *)&ss)->sin_port);
 }
 
-static inline void fuzz_unconnect(int fd)
+/* False if it is not allowed, as with TCP_ULP. */
+static inline bool fuzz_unconnect(int fd)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
 
-	connect(fd, &unspec, sizeof(unspec));
+	return !connect(fd, &unspec, sizeof(unspec));
 }
 
 /* Make one call; what it needs to know is drawn here. */
@@ -468,8 +463,8 @@ static inline void fuzz_call(uint64_t round, const struct fuzz_call *call)
 		fuzz_unconnect(conn->end.fd);
 		break;
 	case FUZZ_CONNECT:
-		fuzz_unconnect(conn->end.fd);
-		fuzz_connect(conn, call->fresh);
+		if (fuzz_unconnect(conn->end.fd))
+			fuzz_connect(conn, call->fresh);
 		break;
 	case FUZZ_LISTEN:
 		listen(conn->end.fd, fuzz_draw(3));

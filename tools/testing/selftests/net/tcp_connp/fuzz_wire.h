@@ -116,13 +116,15 @@ struct fuzz_history {
 	/* Where the peer's may: behind each SYN that arrived. */
 	uint32_t starts[FUZZ_STARTS];
 	atomic_uint nr_starts;
-	atomic_uint urgents;		/* segments with an urgent pointer */
+	atomic_uint skips;		/* may be missing: urgent bytes, FINs */
 };
 
 /* The other end of a connection of ours, of which it knows what it has seen. */
 struct fuzz_peer {
 	enum connp_family family;
-	unsigned short port, ours;	/* host order */
+	unsigned short port;		/* host order, as is */
+	atomic_ushort ours;
+	atomic_bool deferred;		/* our end's SYN waits for a byte */
 	int state;			/* of our end, as was last seen */
 	uint32_t isn, next;		/* behind the last byte that was sent */
 	bool finished;			/* and that was a FIN */
@@ -571,25 +573,19 @@ static inline void fuzz_write_fragments(bool v6, const unsigned char *payload,
 	}
 }
 
-/*
- * A stream of the peer may begin here; false if there are too many already.
- * The thread that makes calls has some begin, too; who reads needs no lock.
- */
+/* A stream of the peer may begin here; false if there are too many already. */
 static inline bool fuzz_begins(struct fuzz_history *history, uint32_t seq)
 {
-	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	unsigned int i;
+	unsigned int i, starts = history->nr_starts;
 
-	pthread_mutex_lock(&lock);
-	for (i = 0; i < history->nr_starts && history->starts[i] != seq; i++)
+	for (i = 0; i < starts && history->starts[i] != seq; i++)
 		;
-	if (i < FUZZ_STARTS) {
-		history->starts[i] = seq;
-		if (i == history->nr_starts)
-			history->nr_starts = i + 1;
-	}
-	pthread_mutex_unlock(&lock);
-	return i < FUZZ_STARTS;
+	if (i == FUZZ_STARTS)
+		return false;
+	history->starts[i] = seq;
+	if (i == starts)
+		history->nr_starts = i + 1;
+	return true;
 }
 
 /* A stream of ours may begin here; true if that is new. */
@@ -641,8 +637,17 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	struct fuzz_history *history = peer->history;
 	bool v6 = fuzz_is_v6(peer), other_cpu = fuzz_chance(30);
 	uint32_t seq = segment->seq;
+	/* Before it is asked whether it may be sent there. */
+	unsigned short ours = peer->ours;
 	struct tcphdr *tcp;
 
+	/*
+	 * Stock cannot bear a segment in SYN_SENT before it has sent a SYN: a
+	 * SYN makes a connection whose window is 0 and with that, if then a
+	 * byte is sent and some are read, a division by zero.
+	 */
+	if (peer->deferred && !history->nr_our_starts)
+		return;
 	if (segment->flags & TH_SYN)
 		seq++;
 	if (fuzz_passes_for_cookie(history, segment)) {
@@ -652,8 +657,12 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	} else if (segment->flags & TH_SYN && !fuzz_begins(history, seq)) {
 		return;
 	}
-	if (segment->flags & TH_URG)
-		history->urgents++;
+	/*
+	 * In a backlog, what follows a FIN may be appended to it, in stock as
+	 * well, and is read then.
+	 */
+	history->skips += !!(segment->flags & TH_URG) +
+			  !!(segment->flags & TH_FIN);
 
 	options = (segment->nr_options + 3) & ~3;
 	len = sizeof(*tcp) + options + segment->len;
@@ -661,7 +670,7 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	tcp = (void *)(packet + header);
 	memset(tcp, 0, len);
 	tcp->source = htons(peer->port);
-	tcp->dest = htons(peer->ours);
+	tcp->dest = htons(ours);
 	tcp->seq = htonl(segment->seq);
 	tcp->ack_seq = htonl(segment->ack);
 	tcp->doff = (sizeof(*tcp) + options) / 4;
@@ -682,7 +691,7 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 		tcp->check ^= 1 + fuzz_draw(65535);
 
 	fuzz_trace("%u to %u: flags %02x, seq %u (%d), ack %u (%d), %u bytes, window %u, damage %d\n",
-		   peer->port, peer->ours, segment->flags, segment->seq,
+		   peer->port, ours, segment->flags, segment->seq,
 		   segment->seq - peer->isn, segment->ack,
 		   segment->ack - history->our_starts[0], segment->len,
 		   segment->window, damage);
