@@ -123,7 +123,7 @@ class Store:
         if last["commit"] != session["commit"]:
             said.append(f"the commit was {last['commit']} and is {session['commit']}; "
                         "the kernels and tools are the same")
-        if last["plan"] != session["plan"]:
+        if Plan.from_json(last["plan"]) != Plan.from_json(session["plan"]):
             said.append("the plan has changed: runs that it does not have any more stay in the file, "
                         "and out of the page")
         return said
