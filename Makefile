@@ -27,6 +27,8 @@ help:
 	@echo 'make paper           all figures and tables of the paper, on one page (a night)'
 	@echo '    QUICK=1          a first look, in under 20 minutes'
 	@echo '    HOURS=2          the largest plan that fits (more: scripts/paper.py --help)'
+	@echo '    HOST=server      not in guests, but on this machine, over ssh, with the kernel'
+	@echo '    CLIENTS="a b"    that it has booted; these are behind its NICs'
 	@echo 'make test            every check and test, in short; what CI runs'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
@@ -73,10 +75,10 @@ tools: packages
 compare: kernels tools
 	@scripts/compare.py
 
-# With the kernels that the plan asks for.
-paper: prepare tools
+# With the kernels that the plan asks for; a host has one.
+paper: $(if $(HOST),,prepare) tools
 	@kernels=$$(scripts/paper.py --kernels) || exit; \
-	echo "$$kernels" | while read -r org variant; do \
+	[ -z "$$kernels" ] || echo "$$kernels" | while read -r org variant; do \
 		ORG=$$org DEBUG= VARIANT=$$variant scripts/kernel.sh || exit; done
 	@scripts/paper.py
 

@@ -15,7 +15,7 @@ packages='gcc libc6-dev make git bc bison flex libelf-dev libssl-dev perl
 [ -n "${KERNEL_SRC:-}" ] || packages="linux-source-6.12 $packages"
 # The rig: emulator, what goes into the guest, and the benchmarks.
 packages="$packages qemu-system-x86 busybox-static iproute2 ethtool procps
-	util-linux pkg-config libevent-dev iperf3"
+	util-linux pkg-config libevent-dev iperf3 openssh-client"
 # The checks.
 packages="$packages binutils sparse shellcheck mypy spin"
 # The full kernels' BTF, and what the kernel's own selftests are built with and

@@ -163,7 +163,7 @@ def clients_asked(text: str) -> dict[str, list[str]]:
             found[name].append(address)
     if not found:
         raise RigError("HOST needs CLIENTS: the ssh names of the machines on the other side of its NICs, as in "
-                       'CLIENTS="client1 client2"')
+                       'CLIENTS="client1 client2" (if HOST is of your shell: env -u HOST make paper)')
     return found
 
 

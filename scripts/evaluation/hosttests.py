@@ -227,7 +227,7 @@ def test_page_of_what_perf_saw(folder: Path) -> None:
         blocks = next(one for one in sections.build(store) if one.name == section).blocks
         assert all("Back end: perf" in " ".join(block.notes) for block in blocks if isinstance(block, Table)
                    and not block.title.startswith("The paper's")), section
-    assert "emulated" not in made and "guest" not in made
+    assert "emulated" not in made and "guest's" not in made
 
 
 if __name__ == "__main__":
