@@ -349,7 +349,7 @@ finish
 for text in 'ConnP-L booted with tcp_connp.groups=128: 4 runs of figure2' \
 	'ConnP-T booted: 4 runs of figure2' 'UP booted: 1 runs of latency' \
 	'MsgP booted, built with CONFIG_LOCK_STAT: 1 runs of table1' \
-	'an MTU of 9000 on all NICs: 1 runs of offloads'; do
+	"an MTU of 9000 on all NICs, the clients' too: 1 runs of offloads"; do
 	says "$text" || { echo "no '$text'" >>"$work/said"; status=1; }
 done
 result $status "it says which kernels to boot for the rest"

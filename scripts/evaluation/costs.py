@@ -65,7 +65,8 @@ def _reasons(store: Store, experiment: Experiment, cache: str) -> Table:
 
 def _tell_back_end(store: Store, experiment: Experiment, section: Section) -> None:
     """Below each table, where its numbers are from."""
-    names = sorted({run.get("backend", "model") for key, run in store.runs.items() if key.experiment == experiment.name})
+    names = sorted({run.get("backend", "model") for key, run in store.runs.items()
+                    if key.experiment == experiment.name})
     for block in section.blocks:
         if isinstance(block, Table):
             block.notes.append(f"Back end: {' and '.join(_BACK_ENDS[name] for name in names)}.")

@@ -46,8 +46,8 @@ METHOD = [
     "Server is a machine that has booted the organisation's kernel: it sends a file by sendfile() over all connections "
     "at once, with 256 KB socket buffers, as many threads as CPUs, connections dealt out evenly to threads and NICs, "
     "as in section 4.2 of the paper. Clients are machines of their own, each with its part of the NICs.",
-    "The rounds of one organisation follow one another while its kernel is booted. A ratio is the geometric mean of the "
-    "ratios of rounds with the same number.",
+    "The rounds of one organisation follow one another while its kernel is booted. A ratio is the geometric mean of "
+    "the ratios of rounds with the same number.",
 ]
 
 WHERE = "The client that asks takes the times, on its own clock. "
@@ -64,10 +64,10 @@ SCHEDULER = (
     "scheduler's.")
 
 CPU = (
-    "CPU time of the server for each KB, in the runs of Figure 2: all that /proc/stat accounts to other than idling, of "
-    "the whole run, connecting, warm-up and draining included, over all bytes of that run. How exact that is depends "
-    "on how the kernel was configured (VIRT_CPU_ACCOUNTING_GEN, IRQ_TIME_ACCOUNTING), and other programs on the server "
-    "are in it. The paper has no such figure.")
+    "CPU time of the server for each KB, in the runs of Figure 2: all that /proc/stat accounts to other than idling, "
+    "of the whole run, connecting, warm-up and draining included, over all bytes of that run. How exact that is "
+    "depends on how the kernel was configured (VIRT_CPU_ACCOUNTING_GEN, IRQ_TIME_ACCOUNTING), and other programs on "
+    "the server are in it. The paper has no such figure.")
 
 
 def event(store: Store, experiment: Experiment) -> str:

@@ -122,6 +122,7 @@ class Nic:
     device: str
     mtu: int
     client: str
+    client_mtu: int  # of the client's NIC
 
 
 def read_probe(name: str, text: str) -> dict[str, str]:
@@ -319,7 +320,8 @@ class Booted:
             try:
                 process.wait(_BESIDE_SECONDS)
             except subprocess.TimeoutExpired:
-                raise RigError(f"{host.name}: {name} did not end within {_BESIDE_SECONDS} s of the server's end") from None
+                why = f"did not end within {_BESIDE_SECONDS} s of the server's end"
+                raise RigError(f"{host.name}: {name} {why}") from None
         if why := self._failed():
             raise RigError(why)
 
@@ -328,7 +330,8 @@ class Booted:
         try:
             status = self._main.wait(self.setup.timeout)
         except subprocess.TimeoutExpired:
-            raise RigError(f"{self._hosts.server.name}: the script did not end within {self.setup.timeout:g} s") from None
+            why = f"the script did not end within {self.setup.timeout:g} s"
+            raise RigError(f"{self._hosts.server.name}: {why}") from None
         for client in self._clients():
             self._hosts.clients[client].run('touch "$dir/done"')
         self.wait_beside()
@@ -393,7 +396,7 @@ class Hosts:
                 self._pythons.append(name)
         self._find_nics(probe["connection"].split()[2:3])
         for nic in self.nics:
-            self.server.say(f"{nic.address} ({nic.device}, MTU {nic.mtu}) serves {nic.client}")
+            self.server.say(f"{nic.address} ({nic.device}, MTU {nic.mtu}) serves {nic.client} (MTU {nic.client_mtu})")
         self._no_perf = self._prepare_perf()
         files = _programs()
         self.server.put({**files, "bin/rig-mark": (TOP / "scripts/rig/guest-mark.sh").read_bytes()})
@@ -425,7 +428,8 @@ class Hosts:
         if left := [address for addresses in reach.values() for address in addresses if address not in dealt]:
             self.server.say(f"{' '.join(left)} not used: at most {MAX_NICS} NICs, as in the paper")
         # In the order of the server's.
-        self.nics = [Nic(address, *devices[address], dealt[address]) for address in devices if address in dealt]
+        self.nics = [Nic(address, *devices[address], dealt[address], self._client_mtu(dealt[address], address))
+                     for address in devices if address in dealt]
 
     def _reaches(self, client: str, address: str, asked: bool) -> bool:
         """Whether its route there has no gateway; one that was asked for may."""
@@ -436,6 +440,11 @@ class Hosts:
                 raise
             return False
         return asked or ("gateway" not in route and route.get("type") != "local")
+
+    def _client_mtu(self, client: str, address: str) -> int:
+        remote = self.clients[client]
+        device = json.loads(remote.run('ip -j route get "$1"', address))[0]["dev"]
+        return int(remote.run('cat "/sys/class/net/$1/mtu"', device))
 
     def nics_for(self, count: int, alone: bool) -> list[Nic]:
         """COUNT of them, if there are as many; ALONE: of one client, which measures."""
@@ -483,8 +492,8 @@ class Hosts:
         self._vmlinux = perf.vmlinux_of(self.server.run("od -An -v -tx1 /sys/kernel/notes | tr -d ' \\n'"),
                                         os.environ.get("VMLINUX", ""))
         if not self._vmlinux:
-            return ("no vmlinux here has the build ID of the server's kernel; VMLINUX=FILE names one, which needs debug "
-                    "information, to tell which part of the system a function is of")
+            return ("no vmlinux here has the build ID of the server's kernel; VMLINUX=FILE names one, which needs "
+                    "debug information, to tell which part of the system a function is of")
         return ""
 
     def _places(self) -> perf.Places:
@@ -505,7 +514,8 @@ class Hosts:
                                            (TOP / "scripts/rig/server-perf.sh", "/script/server-perf.sh")])
             with Booted(self, setup, alone=False) as server:
                 serve = self._profiled(server, loads, tick)
-                script = self.server.output(f'perf script -i "$dir/perf.data" -F {perf.FIELDS}', seconds=_SCRIPT_SECONDS)
+                script = self.server.output(f'perf script -i "$dir/perf.data" -F {perf.FIELDS}',
+                                            seconds=_SCRIPT_SECONDS)
                 totals = perf.read_stat((server.share / f"{cell.conns}/perf-stat").read_text())
                 # Of the seconds that were counted, so of as many of the bytes.
                 part = _PROFILED / serve["seconds"]
@@ -538,7 +548,7 @@ class Hosts:
 
     def _has_mtu(self, cell: Cell) -> bool:
         """It stays as it is: to change it takes the link down, ssh's perhaps."""
-        return all(nic.mtu == cell.mtu for nic in self.nics)
+        return all(nic.mtu == nic.client_mtu == cell.mtu for nic in self.nics)
 
     def what_waits(self, waiting: Waiting) -> list[str]:
         """And what is to be done so that it need not."""
@@ -549,7 +559,7 @@ class Hosts:
             if not self.kernel.gives(arm, variant):
                 needs.append(_what_to_boot(arm, variant, self.kernel))
             if not self._has_mtu(cell):
-                needs.append(f"an MTU of {cell.mtu} on all NICs")
+                needs.append(f"an MTU of {cell.mtu} on all NICs, the clients' too")
             runs = found.setdefault(" and ".join(needs), {})
             runs[experiment.name] = runs.get(experiment.name, 0) + 1
         if not found:

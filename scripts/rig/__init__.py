@@ -15,9 +15,12 @@ progress.py    tells the user how far a series of runs has come
 options.py     what the user set on make's command line, checked
 results.py     a comparison's JSON file and its tables
 profiler.py    the benchmark under the profiler, tools/tcgprof
+perf.py        the same of a machine with a PMU, by perf
+remote.py      a machine that ssh reaches, and what we do there
 categories.py  which part of the system a function is of
 program.py     how each program begins and ends
 guest-*.sh     what runs inside the guest; guest-init.sh is its /init
+server-perf.sh what runs on a server beside that, for perf.py
 
 The programs that use it are beside this folder: guest-run.py, compare.py,
 vm.py and iperf3.py.

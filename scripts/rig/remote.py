@@ -35,7 +35,10 @@ _CONNECT_SECONDS = 15
 _COMMAND_SECONDS = 120
 _LEAVE_SECONDS = 30
 
-_GUARD = r"""
+# Where ip and ethtool are, which not every PATH has.
+_PATH = "PATH=$PATH:/usr/sbin:/sbin"
+
+_GUARD = _PATH + r"""
 dir=$(mktemp -d "${TMPDIR:-/tmp}/connp-paper.XXXXXX") || exit
 mkdir "$dir/pids"
 leave()
@@ -63,7 +66,7 @@ _RUN = r"""#!/bin/sh
 dir=${0%/bin/run}
 name=$1
 shift
-PATH=$dir/bin:$PATH
+PATH=$dir/bin:$PATH:/usr/sbin:/sbin
 export PATH
 setsid "$@" </dev/null &
 echo $! >"$dir/pids/$name"
@@ -165,7 +168,7 @@ class Remote:
                 "-o", f"ControlPath={self._local}/control", *options, "--", self.name]
 
     def _command(self, script: str, arguments: tuple[str, ...]) -> list[str]:
-        whole = f"dir={shlex.quote(self.folder)}\n{script}"
+        whole = f"{_PATH}\ndir={shlex.quote(self.folder)}\n{script}"
         return [*self._ssh("-o", "ControlMaster=no"), shlex.join(["sh", "-c", whole, "sh", *arguments])]
 
     # Commands
