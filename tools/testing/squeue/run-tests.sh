@@ -3,16 +3,16 @@
 #
 # run-tests.sh SECONDS - run what "make test" built, as one TAP report.
 #
-# Three parts: the races, each for SECONDS; the same race against squeue.c
-# with one defect put in at a time, which it must notice; and the Spin models,
-# which must hold, and must not with a defect in them.  A test that fails shows
-# what it printed, as TAP comments.
+# Four parts: the races, each for SECONDS; schedules of a generator, always the
+# same; both against squeue.c with one defect put in at a time, which they must
+# notice; and the Spin models, which must hold, and must not with a defect in
+# them.  A test that fails shows what it printed, as TAP comments.
 #
 # Run by the Makefile, which sets CC, CFLAGS, FLAGS_* and O.
 set -eu
 
 : "${CC?run \"make test\" instead}" "${CFLAGS?}" "${O?}"
-: "${FLAGS_tsan?}" "${FLAGS_asan?}"
+: "${FLAGS_tsan?}" "${FLAGS_asan?}" "${FLAGS_points?}"
 seconds=${1?expected: run-tests.sh SECONDS}
 
 cd "$(dirname -- "$0")"
@@ -55,6 +55,13 @@ pending read without being the owner@thread@tsan@data race@/^static void squeue_
 '
 # These show only while one CPU stops draining and another adds.
 two_cpus='no second look|(no barrier|no look|state|polls).*'
+
+# These show only where memory is not sequentially consistent, or not at all
+# but to ThreadSanitizer: nothing for fuzz.
+not_by_order='no barrier.*|pending read without being the owner'
+# What fuzz says, or the shim, or AddressSanitizer.
+noticed='^# (inline|thread) policy: |warning: |ERROR: AddressSanitizer'
+schedules=100000
 
 # What Spin says when it did not look everywhere.
 cut_short='not completed|depth too small|out of memory'
@@ -153,6 +160,43 @@ run_defect()
 	report "$status" "squeue race ($3) notices, $2: $1" "$log"
 }
 
+# run_fuzz VARIANT
+run_fuzz()
+{
+	echo "running: fuzz-$1" >&2
+	log=$O/fuzz-$1.log
+	status='not ok'
+	if timeout 300 "$O/fuzz-$1" -c $schedules >"$log" 2>&1; then
+		status=ok
+	fi
+	report "$status" "squeue fuzz: $1, $schedules schedules" "$log"
+}
+
+# run_fuzz_defect NAME POLICY VARIANT SED
+run_fuzz_defect()
+{
+	echo "running: fuzz with a defect, $2: $1" >&2
+	log=$O/defect.log
+	variant=points flags=$FLAGS_points
+	if [ "$3" = asan ]; then
+		variant=points-asan flags="$FLAGS_points $FLAGS_asan"
+	fi
+	sed "$4" "$source" >"$O/defect.c"
+	status='not ok'
+	# shellcheck disable=SC2086 # flags are many words
+	if ! $CC $CFLAGS $flags "$O/defect.c" "$O/fuzz-$variant.o" \
+	     "$O/llist-$variant.o" -o "$O/defect" >"$log" 2>&1; then
+		:
+	elif timeout 60 "$O/defect" -c $schedules >"$log" 2>&1; then
+		echo "fuzz did not notice" >>"$log"
+	elif grep -qE -- "$noticed" "$log"; then
+		status=ok
+		grep -E -- "$noticed|^# again" "$log" >"$log.line"
+		mv "$log.line" "$log"
+	fi
+	report "$status" "squeue fuzz notices, $2: $1" "$log"
+}
+
 # run_model MODEL FLAGS EXPECTED
 run_model()
 {
@@ -187,12 +231,23 @@ if ! command -v spin >/dev/null; then
 	exit 1
 fi
 
+by_order=$(printf '%s' "$defects" | grep -vE "^($not_by_order)@")
+
 echo 'TAP version 13'
-echo "1..$((3 + $(count "$defects") + $(count "$models")))"
+echo "1..$((5 + $(count "$defects") + $(count "$by_order") + $(count "$models")))"
 
 for variant in plain tsan asan; do
 	run_race "$variant"
 done
+for variant in points points-asan; do
+	run_fuzz "$variant"
+done
+while IFS='@' read -r name policy variant _ command; do
+	[ -z "$name" ] ||
+		run_fuzz_defect "$name" "$policy" "$variant" "$command"
+done <<END
+$by_order
+END
 while IFS='@' read -r name policy variant expected command; do
 	[ -z "$name" ] ||
 		run_defect "$name" "$policy" "$variant" "$expected" "$command"

@@ -27,15 +27,25 @@
 #endif
 
 /* Their users name their pairs. */
-#define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define smp_load_acquire(p)						\
+({									\
+	shim_point();							\
+	__atomic_load_n(p, __ATOMIC_ACQUIRE);				\
+})
+
 /* Likewise. */
-#define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
+#define smp_store_release(p, v)						\
+do {									\
+	shim_point();							\
+	__atomic_store_n(p, v, __ATOMIC_RELEASE);			\
+} while (0)
 
 /* Fully ordered. */
 #define xchg(ptr, val)							\
 ({									\
 	__typeof__(*(ptr)) __old;					\
 									\
+	shim_point();							\
 	shim_mb_atomic();						\
 	__old = __atomic_exchange_n(ptr, val, __ATOMIC_SEQ_CST);	\
 	shim_mb_atomic();						\
@@ -47,6 +57,7 @@
 ({									\
 	bool __done;							\
 									\
+	shim_point();							\
 	shim_mb_atomic();						\
 	__done = __atomic_compare_exchange_n(ptr, oldp, new, false,	\
 					     __ATOMIC_SEQ_CST,		\
@@ -57,21 +68,25 @@
 
 static inline long atomic_long_read(const atomic_long_t *v)
 {
+	shim_point();
 	return __atomic_load_n(&v->counter, __ATOMIC_RELAXED);
 }
 
 static inline void atomic_long_set(atomic_long_t *v, long i)
 {
+	shim_point();
 	__atomic_store_n(&v->counter, i, __ATOMIC_RELAXED);
 }
 
 static inline void atomic_long_add(long i, atomic_long_t *v)
 {
+	shim_point();
 	__atomic_fetch_add(&v->counter, i, __ATOMIC_RELAXED);
 }
 
 static inline void atomic_long_sub(long i, atomic_long_t *v)
 {
+	shim_point();
 	__atomic_fetch_sub(&v->counter, i, __ATOMIC_RELAXED);
 }
 

@@ -15,8 +15,29 @@
 
 #define barrier()		__asm__ __volatile__("" : : : "memory")
 
-#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
-#define WRITE_ONCE(x, val)	__atomic_store_n(&(x), val, __ATOMIC_RELAXED)
+/*
+ * For fuzz.c, which plays all CPUs with one thread: a moment at which another
+ * one may do something, and one at which others have to, until a word is 0.
+ */
+#ifdef SHIM_POINTS
+void shim_point(void);
+void shim_rest(const unsigned int *word);
+#else
+#define shim_point()		do { } while (0)
+#define shim_rest(word)		sched_yield()
+#endif
+
+#define READ_ONCE(x)							\
+({									\
+	shim_point();							\
+	__atomic_load_n(&(x), __ATOMIC_RELAXED);			\
+})
+
+#define WRITE_ONCE(x, val)						\
+do {									\
+	shim_point();							\
+	__atomic_store_n(&(x), val, __ATOMIC_RELAXED);			\
+} while (0)
 
 /* For sparse only. */
 #define __acquires(...)

@@ -71,6 +71,9 @@ static inline void schedule(void)
 		return;
 	/* Releases what the task did, to those who wait for it to sleep. */
 	__atomic_fetch_sub(&shim_tasks_awake, 1, __ATOMIC_RELEASE);
+#ifdef SHIM_POINTS
+	shim_rest(&task->__state);
+#endif
 	while (sem_wait(&task->woken))
 		;	/* interrupted by a signal */
 }
@@ -93,7 +96,9 @@ static inline bool need_resched(void)
 }
 
 /* asm/processor.h, which sched.h brings along */
-#if defined(__x86_64__) || defined(__i386__)
+#ifdef SHIM_POINTS
+#define cpu_relax()	shim_point()
+#elif defined(__x86_64__) || defined(__i386__)
 #define cpu_relax()	__builtin_ia32_pause()
 #else
 #define cpu_relax()	barrier()

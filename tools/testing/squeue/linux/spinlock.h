@@ -48,12 +48,13 @@ static inline void spin_lock(spinlock_t *lock)
 	WARN_ON_ONCE(spin_is_held_here(lock));
 	/* Unlike in the kernel, the holder may have been preempted. */
 	while (!spin_trylock(lock))
-		sched_yield();
+		shim_rest(&lock->holder);
 }
 
 static inline void spin_unlock(spinlock_t *lock)
 {
 	WARN_ON_ONCE(!spin_is_held_here(lock));
+	shim_point();
 	__atomic_store_n(&lock->holder, 0, __ATOMIC_RELEASE);
 }
 
