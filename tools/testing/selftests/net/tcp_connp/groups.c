@@ -309,6 +309,7 @@ static void test_spread(void)
 
 	if (nr_groups > 128) {
 		ksft_test_result_skip("spread: more groups than are worth filling\n");
+		ksft_test_result_skip("and then none\n");
 		return;
 	}
 	for (i = 0; i < ARRAY_SIZE(pairs); i++)
