@@ -171,7 +171,8 @@ bool tcp_connp_input_pending(const struct sock *sk)
 {
 	const struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
 
-	return g && (sk->sk_backlog.tail || READ_ONCE(g->handing) ||
+	return g && (READ_ONCE(sk->sk_backlog.tail) ||
+		     READ_ONCE(g->handing) ||
 		     READ_ONCE(g->sq.pending) ||
 		     !llist_empty(&g->sq.incoming));
 }
@@ -313,6 +314,7 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 	unsigned int nodes = 0;
 
 	llist_for_each_entry_safe(msg, next, batch, node) {
+		unsigned long kind = msg->kind;
 		struct tcp_connp_call *call;
 		struct sk_buff *skb;
 		struct sock *sk;
@@ -323,8 +325,8 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 		 * run before all packets of the batch are.
 		 */
 		WRITE_ONCE(g->handing,
-			   msg->kind == TCP_CONNP_PACKET || msg->node.next);
-		switch (msg->kind) {
+			   kind == TCP_CONNP_PACKET || msg->node.next);
+		switch (kind) {
 		case TCP_CONNP_PACKET:
 			skb = llist_entry(&msg->node, struct sk_buff, ll_node);
 			sk = skb->sk;
@@ -356,12 +358,12 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			tcp_connp_answer(call);
 			break;
 		default:
+			/* From here on it may be queued again: @kind, not *@msg. */
 			sk = tcp_connp_msg_sock(msg);
-			trace_tcp_connp_message(g - tcp_connp_groups,
-						msg->kind, sk);
+			trace_tcp_connp_message(g - tcp_connp_groups, kind, sk);
 			if (READ_ONCE(sk->sk_connp_listed))
 				tcp_connp_run_now(sk);
-			tcp_connp_run_timer(sk, msg->kind);
+			tcp_connp_run_timer(sk, kind);
 		}
 	}
 	WRITE_ONCE(g->handing, false);
