@@ -287,7 +287,6 @@ class Booted:
             if last:
                 host.stop("wait")
                 waiter.wait()
-                # A client that fails takes the server with it, so it is the reason.
                 raise RigError(self._failed() or why)
             if tick:
                 tick()
@@ -308,12 +307,12 @@ class Booted:
             raise RigError(why or f"{host.name}: waiting for {name} ended with status {waiter.returncode}")
 
     def _failed(self) -> str:
-        """What of that on the clients has failed, and why."""
-        for process, (host, name, log) in self._beside.items():
-            if process.poll():
-                said = log.read_text(errors="replace").strip()
-                return f"{host.name}: {name} there ended with status {process.returncode}: {said}"
-        return ""
+        """What of that on the clients has failed, and why: all of it, for one that
+        fails takes the server with it, and that the others.
+        """
+        return "; ".join(f"{host.name}: {name} there ended with status {process.returncode}: "
+                         f"{log.read_text(errors='replace').strip()}"
+                         for process, (host, name, log) in self._beside.items() if process.poll())
 
     def wait_beside(self) -> None:
         for process, (host, name, _) in self._beside.items():
