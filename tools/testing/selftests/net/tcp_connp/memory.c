@@ -36,7 +36,7 @@
 #define SNDBUF		MIB
 
 /* In per cent; allocations of pages are few. */
-static const char * const chances[] = { "3", "20" };
+static const char * const chances[] = { "3", "8" };
 #define MANY		1000000000
 
 #define CGROUP_BUF	(256 * 1024)
