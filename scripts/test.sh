@@ -19,7 +19,7 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench paper kernels style identity rig profiler hash $ORGANISATIONS debug"
+stages="squeue ptcpbench paper hosts kernels style identity rig profiler hash $ORGANISATIONS debug"
 more="full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -90,6 +90,14 @@ style()
 	return $status
 }
 
+paper()
+{
+	status=0
+	"$TOP/scripts/evaluation/tests.py" || status=1
+	"$TOP/scripts/evaluation/hosttests.py" || status=1
+	return $status
+}
+
 stage()
 {
 	case $1 in
@@ -97,7 +105,8 @@ stage()
 	ptcpbench)
 		make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" &&
 		"$TOP/tools/net/ptcpbench/test.sh" "$BUILD/tools/ptcpbench" ;;
-	paper)	"$TOP/scripts/evaluation/tests.py" ;;
+	paper)	paper ;;
+	hosts)	"$TOP/scripts/test-hosts.sh" ;;
 	kernels) kernels ;;
 	style)	style ;;
 	identity) "$TOP/scripts/check-identity.sh" ;;
