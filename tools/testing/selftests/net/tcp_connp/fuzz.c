@@ -18,7 +18,8 @@
  * All decisions come from the seed, the number of the round, the step and the
  * item: a round is made again by FUZZ_SEED=SEED:ROUND, which fails tell, and
  * differs only in what the kernel chooses (initial numbers, ports) and in when.
- * Before any others come the rounds of fuzz.seeds, which were worth keeping.
+ * Before any others come the rounds of fuzz.seeds, which were worth keeping; not
+ * all of them in the short form.
  *
  *	FUZZ_SEED=SEED[:ROUND]	not a random seed; only this round
  *	FUZZ_SECONDS=N		how long, without the kept ones
@@ -681,9 +682,12 @@ static bool run_kept(void)
 	f = fopen(path, "r");
 	if (!f)
 		ksft_print_msg("no %s\n", path);
-	while (f && right && fgets(line, sizeof(line), f))
+	while (f && right && fgets(line, sizeof(line), f)) {
+		if (!strcmp(line, "long\n") && !connp_full())
+			break;
 		if (sscanf(line, "%llx:%lu", &of_seed, &round) == 2)
 			right = run_round(of_seed, round);
+	}
 	if (f)
 		fclose(f);
 	return right;
@@ -758,7 +762,8 @@ int main(void)
 	if (!seconds)
 		seconds = connp_slow() ? DEBUG_SECONDS : DEFAULT_SECONDS;
 	tell = seconds >= TELL_SECONDS;
-	connp_start(1 + FUZZ_STATES - 1, seconds + 240);
+	connp_start(1 + FUZZ_STATES - 1,
+		    seconds + (connp_full() ? 1200 : 240));
 	if (wanted && *wanted) {
 		seed = strtoull(wanted, &end, 0);
 		only = *end == ':';
@@ -775,6 +780,9 @@ int main(void)
 		right = run_round(seed, round);
 	} else {
 		right = run_kept();
+		ksft_print_msg("%lu kept rounds, %.1f s\n", stats.rounds,
+			       (connp_ms() - begin) / 1e3);
+		begin = connp_ms();
 		for (; right && round < rounds &&
 		     connp_ms() - begin < seconds * 1e3; round++)
 			right = run_round(seed, round);
