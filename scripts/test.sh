@@ -19,8 +19,8 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench paper hosts kernels style identity rig profiler hash $ORGANISATIONS debug"
-more="full conformance kcsan soak"
+stages="squeue ptcpbench paper hosts kernels style identity rig profiler hash reboot $ORGANISATIONS debug"
+more="mutants full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
 	# For the debug kernels; others have the default of fuzz.
@@ -116,7 +116,11 @@ stage()
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
 		"$TOP/scripts/test-hash.sh" connp-t ;;
+	reboot)	for org in $ORGANISATIONS; do
+			"$TOP/scripts/test-reboot.sh" "$org" || return
+		done ;;
 	debug)	debug ;;
+	mutants) "$TOP/scripts/test-mutants.sh" ;;
 	full)	variant full test-guest.sh msgp connp-l connp-t ;;
 	conformance) variant full conformance.sh msgp connp-l connp-t ;;
 	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;

@@ -1,0 +1,139 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# test-mutants.sh [NAME...] - put one defect at a time into the kernel, and see
+# that the selftest which is there for it notices; TAP on stdout.
+#
+# A mutant has to boot, and then its test has to fail: by itself, or because the
+# guest oopses, warns or hangs. NAME is a part of a defect's name, by default
+# all are tried, which takes about a minute each. What needs no guest to be
+# noticed is in tools/testing/squeue/run-tests.sh.
+#
+# The tree is left alone: the defect is mounted over one file, and a copy of the
+# build directory over the build directory, in a mount namespace that ends with
+# this script. Needs root for that, and the kernels of connp-l and connp-t built.
+set -eu
+. "$(dirname "$0")/lib.sh"
+
+# name @ organisation @ test @ file in the kernel tree @ the defect, for sed.
+defects='
+packets of an ended connection reach the next@connp-t@lives@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_disconnect/,/^}/s/if (g)/if (false)/
+a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
+a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
+BH is enabled while a call catches up@connp-t@abuse@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
+a new address without a new place in the table@connp-l@dynaddr@net/ipv4/af_inet.c@s/return __sk_prot_rehash(sk);/return 0;/
+who has ended is still counted@connp-l@storm@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
+calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(&g->calls);//
+a drain waits for owners@connp-l@neighbour@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\tfor (int i = 0; owned \&\& i < 100000; i++)\n\t\tcpu_relax();/
+a drain waits for an owner for ever@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\twhile (READ_ONCE(sk->sk_lock.owned))\n\t\tcpu_relax();/
+the hash is no secret@connp-l@hash@net/ipv4/tcp_connp.c@s/inet_ehash_group(h, sk->sk_hash);/inet_ehash_group(h, (ntohs(sk->sk_dport) + sk->sk_num) << h->connp_shift);/
+bytes are not given back@connp-l@network.sh@net/ipv4/tcp_connp_input.c@s/bytes += skb->truesize;/bytes += skb->len;/
+BH is enabled while a call catches up, in a storm of packets@connp-t@fuzz@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
+threads do not come back with their CPU@connp-t@hotplug@net/ipv4/tcp_connp_thread.c@/^static int tcp_connp_cpu_online/,/^}/s/tcp_connp_place(TCP_CONNP_NO_CPU);//
+threads are real-time tasks@connp-t@starve@net/ipv4/tcp_connp_thread.c@s/\.sched_policy\t= SCHED_BATCH,/.sched_policy = SCHED_FIFO, .sched_priority = 90,/
+nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= tcp_connp_nice,/.sched_nice = 0,/
+a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
+last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
+one wake-up in a thousand is lost@connp-t@pingpong@kernel/locking/squeue.c@/^static void squeue_wake/,/^}/s/atomic_long_inc(&sq->wakeups);/&\n\t\tif (!(atomic_long_read(\&sq->wakeups) % 1000))\n\t\t\treturn;/
+one poke in a thousand is lost@connp-l@pingpong@kernel/locking/squeue.c@/^void squeue_poke/,/^}/s/if (sq->thread) {/if (!(atomic_long_read(\&sq->queued) % 1000))\n\t\treturn;\n\t&/
+a push that was forced is held@connp-l@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_PUSH;/nonagle = TCP_NAGLE_CORK;/
+all may read the counters@connp-l@groups@net/ipv4/tcp_connp_proc.c@s/0400/0444/
+a timer goes past the queue@connp-t@netns@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_post(/,/^}/s/!g ||/!g || kind == TCP_CONNP_RETRANS ||/
+a connection ends twice@connp-l@disturbed@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_ended/,/^}/s/return this_cpu/return false \&\& this_cpu/
+a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_budget,//
+'
+
+# Only this namespace is to see the mutants.
+if [ -z "${CONNP_MUTANTS:-}" ]; then
+	[ "$(id -u)" = 0 ] || die "needs root, to mount the mutants"
+	exec env CONNP_MUTANTS=1 unshare --mount --propagation private "$0" "$@"
+fi
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+count=0
+failed=0
+
+# wanted NAME PART...: is it one of those that were asked for?
+wanted()
+{
+	name=$1
+	shift
+	[ $# != 0 ] || return 0
+	for part; do
+		case $name in
+		*"$part"*) return 0 ;;
+		esac
+	done
+	return 1
+}
+
+# guest ORG COMMAND...: its status is the command's, or the rig's.
+guest()
+{
+	org=$1
+	shift
+	"$TOP/scripts/guest-run.py" --org "$org" --timeout 300 -- "$@" \
+		>"$work/log" 2>&1
+}
+
+# noticed ORG TEST FILE SED: build the mutant and run its test; says what is
+# wrong, if anything is.
+noticed()
+{
+	cp "$LINUX/$3" "$work/source"
+	sed -i "$4" "$work/source"
+	if cmp -s "$LINUX/$3" "$work/source"; then
+		echo "sed changes nothing in $3"
+		return 1
+	fi
+	rm -rf "$work/build"
+	cp -a --reflink=auto "$(org_builddir "$1")" "$work/build"
+	mount --bind "$work/build" "$(org_builddir "$1")"
+	mount --bind "$work/source" "$LINUX/$3"
+	status=0
+	ORG=$1 "$TOP/scripts/kernel.sh" >"$work/log" 2>&1 || status=1
+	umount "$LINUX/$3"
+	if [ $status != 0 ]; then
+		echo "the mutant does not build"
+	elif ! guest "$1" true; then
+		echo "the mutant does not boot"
+		status=1
+	elif guest "$1" env FUZZ_SEED="$fuzz_seed" "/selftests/$2"; then
+		echo "$2 passes"
+		status=1
+	fi
+	umount "$(org_builddir "$1")"
+	return $status
+}
+
+make -s -C "$TOP/tools/testing/selftests/net/tcp_connp" O="$BUILD/selftests" \
+	LINUX="$LINUX" >&2
+make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
+for org in connp-l connp-t; do
+	[ -e "$(org_builddir $org)/arch/x86/boot/bzImage" ] ||
+		die "the kernel of $org is not built; run 'make kernel ORG=$org'"
+done
+# The one that found such a defect.
+fuzz_seed=0x3c9e76017a6ec56f
+
+echo "TAP version 13"
+printf '%s\n' "$defects" >"$work/defects"
+while IFS=@ read -r name org test file defect; do
+	if [ -z "$name" ] || ! wanted "$name" "$@"; then
+		continue
+	fi
+	count=$((count + 1))
+	say "$org: $name"
+	if why=$(noticed "$org" "$test" "$file" "$defect"); then
+		echo "ok $count - $org, $name: $test fails"
+		grep -E '^not ok|BUG|WARNING|guest-run' "$work/log" |
+			head -n 3 | sed 's/^/# /'
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $org, $name: $why"
+		tail -n 20 "$work/log" | sed 's/^/# /'
+	fi
+done <"$work/defects"
+echo "1..$count"
+[ $failed = 0 ]
