@@ -106,6 +106,19 @@ def test_a_known_difference(folder: Path) -> None:
          "ok 3 - connp-t full: net/one # known difference: fail (exit status 1), pass on stock")
 
 
+def test_a_known_difference_that_is_unsteady(folder: Path) -> None:
+    unsteady = _DIFFERENCES.replace("fail net/one: second", "unsteady net/one: second")
+    for word, said in (("not ", " # known difference: fail, pass on stock"), ("", "")):
+        status, lines = compared(folder, _WANTED + _ONE.format(word, 1) + _TWO + _END, "connp-t full",
+                                 differences=unsteady)
+        assert status == 0
+        says(lines, f"ok 2 - connp-t full: net/one: second{said}")
+    status, lines = compared(folder, _WANTED + _ONE.format("", 1).replace("ok 2 second\n", "") + _TWO + _END,
+                             "connp-t full", differences=unsteady)
+    assert status == 1
+    says(lines, "not ok 2 - connp-t full: net/one: second")
+
+
 def test_a_known_difference_of_another_organisation(folder: Path) -> None:
     status, lines = compared(folder, _WANTED + _ONE.format("not ", 1) + _TWO + _END)
     assert status == 1
