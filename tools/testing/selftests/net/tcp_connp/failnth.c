@@ -418,9 +418,9 @@ static void tcp_info(int fd, struct tcp_info *info)
 /*
  * tcp_send_fin() gives up when there is no memory for the FIN, in stock, too.
  * Then there is nothing under way in FIN_WAIT1 and LAST_ACK, where only an ACK of
- * a FIN leads out of; or in FIN_WAIT2, where any ACK leads if there is no FIN,
- * while the other end has not seen one. In FIN_WAIT1 the socket ends when the
- * other one sends its FIN.
+ * a FIN leads out of; or in FIN_WAIT2 and CLOSE, where any ACK leads if there is
+ * no FIN, while the other end has not seen one. In FIN_WAIT1 the socket ends when
+ * the other one sends its FIN.
  */
 static bool fin_unsent(int from, int to)
 {
@@ -430,7 +430,7 @@ static bool fin_unsent(int from, int to)
 	tcp_info(from, &sender);
 	tcp_info(to, &receiver);
 	ioctl(from, SIOCOUTQNSD, &unsent);
-	if (sender.tcpi_state == TCP_LAST_ACK)
+	if (sender.tcpi_state == TCP_LAST_ACK || sender.tcpi_state == TCP_CLOSE)
 		return !sender.tcpi_unacked && !unsent &&
 		       receiver.tcpi_state == TCP_FIN_WAIT2;
 	return ((sender.tcpi_state == TCP_FIN_WAIT1 && !sender.tcpi_unacked &&
