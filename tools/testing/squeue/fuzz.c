@@ -488,7 +488,7 @@ static void flush(void)
 	squeue_flush(&queue->sq);
 	me->flushing = false;
 	if (queue->processed < added)
-		fail("%lu of %lu nodes are left after a flush", added - queue->processed,
+		fail("%lu of %lu nodes are left behind", added - queue->processed,
 		     added);
 	check_inside(queue);
 }

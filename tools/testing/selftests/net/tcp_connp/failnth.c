@@ -44,6 +44,8 @@
 /* Nobody is in the middle of sending a FIN for so long. */
 #define MUTE_MS		2000
 
+#define SKB_DEFER_MAX	"/proc/sys/net/core/skb_defer_max"
+
 #define SMALL		100
 #define LARGE		(96 * 1024)
 
@@ -879,8 +881,11 @@ static void report_sweep(const char *what, enum connp_family family,
 	}
 	ksft_print_msg("  %u packets lost, %u FINs not sent\n", all.lost,
 		       all.fins);
-	/* System calls are told of some; the rest mostly shows as losses. */
-	if (all.failed < least || (fault ? !all.lost : !seen)) {
+	/*
+	 * System calls are told of some; the rest mostly shows as losses, but
+	 * for pages, which the kernel often can do without.
+	 */
+	if (all.failed < least || (fault ? !all.lost && least > 1 : !seen)) {
 		ksft_print_msg("too little failed\n");
 		ended = false;
 	}
@@ -897,6 +902,12 @@ static void report_sweep(const char *what, enum connp_family family,
 	munmap(tallies, WORKERS * sizeof(*tallies));
 }
 
+static void restore(void)
+{
+	connp_faults_off();
+	connp_write_file(SKB_DEFER_MAX, "64");
+}
+
 int main(void)
 {
 	struct fault objects = {
@@ -911,7 +922,12 @@ int main(void)
 
 	if (lacks)
 		ksft_exit_skip("needs %s\n", lacks);
-	connp_guard(connp_faults_off);
+	connp_guard(restore);
+	/*
+	 * Buffers of packets go back to the CPU that they are from, and are free
+	 * when it receives something the next time. They would count as left.
+	 */
+	connp_write_file(SKB_DEFER_MAX, "0");
 	/* Each child has its alarm(). */
 	connp_start(12, 0);
 	stride = connp_full() ? 1 : 7;
