@@ -217,7 +217,7 @@ holds()
 	runs, sessions, failures = ([line for line in lines if line["what"] == what]
 				    for what in ("run", "session", "failure"))
 	of = lambda name: [line["run"] for line in runs if line["experiment"] == name]
-	assert eval(f"({sys.argv[2]})"), sys.argv[2]
+	assert eval(f"({sys.argv[2]})"), f"{sys.argv[2]}\n{runs}"
 	PYTHON
 }
 

@@ -19,8 +19,8 @@ set -eu
 # Each stage says which kernels it wants.
 unset DEBUG VARIANT
 
-stages="squeue ptcpbench paper hosts kernels style identity rig profiler hash reboot $ORGANISATIONS debug"
-more="mutants full conformance kcsan soak"
+stages="squeue ptcpbench paper kernels style identity rig profiler hash reboot $ORGANISATIONS debug"
+more="hosts mutants full conformance kcsan soak"
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
 	# For the debug kernels; others have the default of fuzz.

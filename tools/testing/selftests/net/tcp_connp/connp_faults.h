@@ -88,7 +88,7 @@ static inline const char *connp_faults_lack(void)
 	if (access(CONNP_DEBUGFS "failslab/require-start", W_OK) ||
 	    access(CONNP_DEBUGFS "fail_page_alloc/require-start", W_OK) ||
 	    access(CONNP_SLABS "TCP/failslab", W_OK))
-		return "failslab and fail_page_alloc with their stack trace filter, SLUB_DEBUG, debugfs";
+		return "failslab and fail_page_alloc with stack trace filters, SLUB_DEBUG, debugfs";
 	if (!connp_find_inet())
 		return "CONFIG_KALLSYMS";
 	return NULL;
