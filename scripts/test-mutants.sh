@@ -16,11 +16,11 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 # name @ organisation @ test @ file in the kernel tree @ the defect, for sed.
+# There is none for lives, whose defect takes two changes, as a packet that is
+# late is stopped in two places; nor for abuse, which luck decides.
 defects='
-packets of an ended connection reach the next@connp-t@lives@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_disconnect/,/^}/s/if (g)/if (false)/
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
 a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
-BH is enabled while a call catches up@connp-t@abuse@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
 a new address without a new place in the table@connp-l@dynaddr@net/ipv4/af_inet.c@s/return __sk_prot_rehash(sk);/return 0;/
 who has ended is still counted@connp-l@storm@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
 calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(&g->calls);//
@@ -28,7 +28,7 @@ a drain waits for owners@connp-l@neighbour@net/ipv4/tcp_connp_input.c@s/owned = 
 a drain waits for an owner for ever@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\twhile (READ_ONCE(sk->sk_lock.owned))\n\t\tcpu_relax();/
 the hash is no secret@connp-l@hash@net/ipv4/tcp_connp.c@s/inet_ehash_group(h, sk->sk_hash);/inet_ehash_group(h, (ntohs(sk->sk_dport) + sk->sk_num) << h->connp_shift);/
 bytes are not given back@connp-l@network.sh@net/ipv4/tcp_connp_input.c@s/bytes += skb->truesize;/bytes += skb->len;/
-BH is enabled while a call catches up, in a storm of packets@connp-t@fuzz@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
+BH is enabled while a call catches up, amid packets@connp-t@fuzz@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
 threads do not come back with their CPU@connp-t@hotplug@net/ipv4/tcp_connp_thread.c@/^static int tcp_connp_cpu_online/,/^}/s/tcp_connp_place(TCP_CONNP_NO_CPU);//
 threads are real-time tasks@connp-t@starve@net/ipv4/tcp_connp_thread.c@s/\.sched_policy\t= SCHED_BATCH,/.sched_policy = SCHED_FIFO, .sched_priority = 90,/
 nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= tcp_connp_nice,/.sched_nice = 0,/
