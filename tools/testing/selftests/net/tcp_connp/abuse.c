@@ -280,7 +280,6 @@ static void *abuse(void *argument)
 
 static void test_states(unsigned int seed)
 {
-	struct linger linger = { .l_onoff = 1 };
 	struct thread threads[THREADS] = {};
 	unsigned int i, never = 0;
 	struct connp_pair pair;
@@ -320,11 +319,8 @@ static void test_states(unsigned int seed)
 			 "another connection works\n");
 	connp_disconnect(&pair);
 	/* Not to wait for what they had to send. */
-	for (i = 0; i < SOCKETS; i++) {
-		setsockopt(sockets[i], SOL_SOCKET, SO_LINGER, &linger,
-			   sizeof(linger));
-		close(sockets[i]);
-	}
+	for (i = 0; i < SOCKETS; i++)
+		connp_abort(sockets[i]);
 	for (i = 0; i < 2; i++) {
 		while ((fd = accept(listeners[i], NULL, NULL)) >= 0)
 			close(fd);

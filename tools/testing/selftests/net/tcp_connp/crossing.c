@@ -111,7 +111,6 @@ static enum outcome connect_both(unsigned int i)
 		.sin_family = AF_INET,
 		.sin_addr.s_addr = htonl(CONNP_PEER_OURS),
 	};
-	struct linger linger = { .l_onoff = 1 };
 	enum outcome outcome = CROSSED;
 	struct pollfd pollfd = { .events = POLLIN };
 	bool syn = false, answer = false;
@@ -164,8 +163,7 @@ static enum outcome connect_both(unsigned int i)
 		tell(pollfd.fd, i, "no byte has arrived");
 		outcome = FAILED;
 	}
-	setsockopt(pollfd.fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
-	close(pollfd.fd);
+	connp_abort(pollfd.fd);
 	connp_forget_left();
 	return outcome;
 }

@@ -189,15 +189,6 @@ static unsigned int accept_all(int listener)
 	return n;
 }
 
-static void reset_connection(struct client *client)
-{
-	struct linger linger = { .l_onoff = 1 };
-
-	setsockopt(client->peer.fd, SOL_SOCKET, SO_LINGER, &linger,
-		   sizeof(linger));
-	close(client->peer.fd);
-}
-
 static void forget(struct client *group, unsigned int n)
 {
 	while (n--)
@@ -325,7 +316,7 @@ static void requests(unsigned int *met, unsigned int *refused)
 		undecided += i % 4 == 0 && !once[i].accepted;
 		*refused += once[i].reset;
 		if (once[i].accepted)
-			reset_connection(&once[i]);
+			connp_abort(once[i].peer.fd);
 	}
 	timeouts = connp_tcpext("TCPTimeouts") - timeouts;
 	ksft_print_msg("%ld timers fired, %u and %u clients were let in\n",
@@ -495,7 +486,7 @@ static void test_migration(void)
 		lost += !again[i].accepted && !again[i].reset;
 		resets += again[i].reset;
 		if (again[i].accepted)
-			reset_connection(&again[i]);
+			connp_abort(again[i].peer.fd);
 	}
 	close(listeners[1]);
 	forget(again, CLIENTS);
