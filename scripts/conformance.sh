@@ -112,9 +112,6 @@ boot()
 			    "scripts/packages.sh installs what is needed"
 		set -- "$@" --copy "$path:/bin/$program"
 	done
-	# Whether timer interrupts come is found out by busy waiting at boot, and
-	# where others want the CPU, too, they came too late for it.
-	set -- "$@" --append no_timer_check
 	# The guest's kernel has no modules.
 	set -- "$@" --copy "$(which true):/bin/modprobe" \
 		--copy "$(which ping):/bin/ping6"
