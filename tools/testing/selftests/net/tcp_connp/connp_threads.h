@@ -40,9 +40,9 @@ static inline void connp_need_threads(void)
 		ksft_exit_skip("groups have no threads in this kernel\n");
 }
 
-/* A sysctl of the groups, to be opened in the initial network namespace. */
+/* A sysctl, to be opened in the initial network namespace. */
 struct connp_sysctl {
-	const char *name;
+	const char *name;	/* of the groups', or a whole path */
 	int fd;
 	char saved[256];
 };
@@ -68,8 +68,8 @@ static inline void connp_sysctl_open(struct connp_sysctl *sysctl)
 {
 	char path[80];
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/tcp_connp/%s",
-		 sysctl->name);
+	snprintf(path, sizeof(path), "%s%s", *sysctl->name == '/' ? "" :
+		 "/proc/sys/net/ipv4/tcp_connp/", sysctl->name);
 	sysctl->fd = open(path, O_RDWR | O_CLOEXEC);
 	if (sysctl->fd < 0)
 		ksft_exit_fail_perror(path);

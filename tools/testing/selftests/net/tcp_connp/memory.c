@@ -28,7 +28,6 @@
 #define CHUNK		(32 * 1024)
 #define MIB		(1024 * 1024u)
 
-#define TCP_MEM		"/proc/sys/net/ipv4/tcp_mem"
 /* In pages; less than what buffers can hold. */
 #define LOW		64
 #define PRESSURE	128
@@ -60,8 +59,7 @@ struct stream {
 	pthread_t threads[2];
 };
 
-static int tcp_mem_fd;
-static char tcp_mem_saved[64];
+static struct connp_sysctl tcp_mem = { .name = "/proc/sys/net/ipv4/tcp_mem" };
 static const char *no_faults;
 static char cgroup_root[32];
 static char cgroup[64];
@@ -340,8 +338,8 @@ static void test_failing(void)
 
 static void set_tcp_mem(const char *text)
 {
-	if (pwrite(tcp_mem_fd, text, strlen(text), 0) < 0)
-		ksft_exit_fail_perror(TCP_MEM);
+	if (!connp_sysctl_write(&tcp_mem, text))
+		ksft_exit_fail_perror(tcp_mem.name);
 }
 
 /* Pages that sockets may have unseen. */
@@ -400,7 +398,7 @@ static void test_tcp_mem(const char *what, const char *mem, int pages)
 		       connp_tcpext("TCPRcvCollapsed"),
 		       connp_tcpext("TCPRcvQDrop"));
 	streams_close(streams);
-	set_tcp_mem(tcp_mem_saved);
+	set_tcp_mem(tcp_mem.saved);
 	report_nothing_left(what);
 }
 
@@ -607,7 +605,7 @@ static void restore(void)
 {
 	if (!no_faults)
 		connp_faults_off();
-	set_tcp_mem(tcp_mem_saved);
+	connp_sysctl_restore(&tcp_mem);
 	rmdir(cgroup);
 	umount(cgroup_root);
 	rmdir(cgroup_root);
@@ -616,19 +614,15 @@ static void restore(void)
 int main(void)
 {
 	char mem[64];
-	ssize_t len;
 
 	if (connp_slow() && !connp_full()) {
 		ksft_print_header();
 		ksft_exit_skip("takes minutes on a kernel that checks itself\n");
 	}
 	no_faults = connp_faults_lack();
-	tcp_mem_fd = open(TCP_MEM, O_RDWR | O_CLOEXEC);
-	if (tcp_mem_fd < 0)
-		ksft_exit_skip("needs root, and " TCP_MEM "\n");
-	len = pread(tcp_mem_fd, tcp_mem_saved, sizeof(tcp_mem_saved) - 1, 0);
-	if (len <= 0)
-		ksft_exit_fail_perror(TCP_MEM);
+	if (geteuid())
+		ksft_exit_skip("needs root, for the limits of memory\n");
+	connp_sysctl_open(&tcp_mem);
 	snprintf(cgroup_root, sizeof(cgroup_root), "/tmp/connp-cgroup-%d",
 		 getpid());
 	snprintf(cgroup, sizeof(cgroup), "%s/connp", cgroup_root);
@@ -638,7 +632,7 @@ int main(void)
 	connp_write_file("/proc/sys/net/ipv4/tcp_rto_min_us", "10000");
 	test_failing();
 	snprintf(mem, sizeof(mem), "%u %u %s", LOW, PRESSURE,
-		 strrchr(tcp_mem_saved, '\t'));
+		 strrchr(tcp_mem.saved, '\t'));
 	test_tcp_mem("pressure", mem, PRESSURE);
 	/* Under pressure they would not get there. */
 	snprintf(mem, sizeof(mem), "%u %u %u", LIMIT - 2, LIMIT - 1, LIMIT);
