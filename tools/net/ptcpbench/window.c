@@ -161,12 +161,16 @@ static void timer_expired(int fd, short what, void *arg)
 {
 	struct control *control = arg;
 	struct run *run = control->run;
+	double left;
 
 	(void)fd;
 	(void)what;
-	if (!control->window->opened) {
+	if (!control->window->opened)
 		window_open(control);
-		set_timer(control, run->opt->duration);
+	/* Timers go by a coarse clock, and may expire up to a tick early. */
+	left = control->window->edge[OPEN].time + run->opt->duration - now();
+	if (left > 0) {
+		set_timer(control, left);
 		return;
 	}
 	window_close(control);
