@@ -44,7 +44,9 @@ mkdir "$dir/pids"
 leave()
 {
 	trap '' HUP INT TERM PIPE
-	[ ! -e "$dir/bin/stop" ] || "$dir/bin/stop" "$dir"/pids/*
+	# What begins only now finds no pids/, and ends.
+	mv "$dir/pids" "$dir/leaving"
+	[ ! -e "$dir/bin/stop" ] || "$dir/bin/stop" "$dir"/leaving/*
 	failed=0
 	if [ -e "$dir/undo" ]; then
 		# The last change first.
@@ -61,15 +63,14 @@ leave
 """
 
 # run NAME COMMAND...: in a process group of its own, which pids/NAME has while
-# it is there.
+# it is there; from before COMMAND begins, so that stop finds it.
 _RUN = r"""#!/bin/sh
 dir=${0%/bin/run}
 name=$1
 shift
 PATH=$dir/bin:$PATH:/usr/sbin:/sbin
 export PATH
-setsid "$@" </dev/null &
-echo $! >"$dir/pids/$name"
+setsid sh -c 'echo $$ >"$0" && exec "$@"' "$dir/pids/$name" "$@" </dev/null &
 wait $!
 status=$?
 rm -f "$dir/pids/$name"
