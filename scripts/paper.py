@@ -22,9 +22,12 @@ From the environment, so from make's command line:
   CLIENTS="a b ..."      with HOST: ssh names of the machines behind its NICs, which
              are found by their routes; or name=address, for each address one
   SSH        how to call ssh (default ssh), as in SSH="ssh -F config"
+  VMLINUX    with HOST: the vmlinux of its kernel, with debug information, for perf
+             (default: one that was built here, if its build ID is the same)
 
   --page FILE [--output DIR]   only make the page of a results' file
   --markdown FILE   only print what README shows of a results' file
+  --rst FILE        only print what Documentation shows of it
   --plan     only tell what would run, and for how long
   --kernels  only list what kernels the plan needs, as ORG [VARIANT]
 """
@@ -64,6 +67,7 @@ def main() -> int:
     parser.add_argument("--page", type=Path, metavar="FILE", help="only make the page of this results' file")
     parser.add_argument("--output", type=Path, metavar="DIR", help="with --page: where (default: beside the file)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="only print what README shows of this file")
+    parser.add_argument("--rst", type=Path, metavar="FILE", help="only print what Documentation shows of this file")
     parser.add_argument("--plan", action="store_true", help="only tell what would run")
     parser.add_argument("--kernels", action="store_true", help="only list the kernels that the plan needs")
     arguments = parser.parse_args()
@@ -74,6 +78,9 @@ def main() -> int:
         return 0
     if arguments.markdown:
         print(page.markdown(Store(arguments.markdown), str(arguments.markdown.parent)))
+        return 0
+    if arguments.rst:
+        print(page.rst(Store(arguments.rst), str(arguments.rst.parent)))
         return 0
     chosen = choose()
     if arguments.kernels:

@@ -467,6 +467,18 @@ def test_a_document_shows_figure_2(folder: Path) -> None:
     assert page.drawings(Store(folder / "all.jsonl")).keys() >= {"throughput.svg", "throughput-ratio.svg"}
 
 
+def test_the_documentation_quotes_the_tables(folder: Path) -> None:
+    store = whole_store(folder)
+    shown = page.rst(store, "there")
+    for words in ("Figure 2. Throughput, ratio to MsgP::\n\n  conns ", "Table 1. Acquisitions that did not",
+                  "Table 2 and Figure 6. L2 data", "``scripts/paper.py --rst there/all.jsonl``"):
+        assert words in shown, words
+    for name, beginnings in page._QUOTED.items():
+        section = next(one for one in page.sections.build(store) if one.name == name)
+        for words in beginnings:
+            assert any(block.title.startswith(words) for block in section.blocks), words
+
+
 def test_made_up_runs_are_never_shown_as_measured(folder: Path) -> None:
     words = "Made-up numbers, for a test. Nothing on this page was measured."
     store = whole_store(folder)
