@@ -26,9 +26,9 @@ def requests(store: Store, experiment: Experiment, section: Section) -> None:
         "a second. The paper has no such figure.")
     section.blocks += [
         parts.plot(store, experiment, "latency-median", "Median latency by connections", "microseconds",
-                   _quantile("p50")),
+                   _quantile("p50"), decades=True),
         parts.plot(store, experiment, "latency-99", "99th percentile of latency by connections", "microseconds",
-                   _quantile("p99")),
+                   _quantile("p99"), decades=True),
         *(parts.spreads(store, experiment, f"Latency, {name}, microseconds", _quantile(key), ".0f")
           for key, name in _QUANTILES),
         parts.ratios(store, experiment, "Median latency, ratio to MsgP (less is better)", _quantile("p50")),

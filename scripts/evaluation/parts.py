@@ -92,11 +92,12 @@ def grid(store: Store, experiment: Experiment, title: str, arms: list[Arm], text
                  [[name, *(text(arm, cell) for arm in arms)] for cell, name in names.items()])
 
 
-def plot(store: Store, experiment: Experiment, name: str, title: str, unit: str, figure: data.Figure) -> Lines:
+def plot(store: Store, experiment: Experiment, name: str, title: str, unit: str, figure: data.Figure,
+         decades: bool = False) -> Lines:
     return Lines(name, title, "connections", unit, [
         Series(label(store, arm), COLOURS[arm.org],
                points(store, experiment, arm, list(experiment.cells), figure, lambda cell: cell.conns))
-        for arm in experiment.arms])
+        for arm in experiment.arms], decades=decades)
 
 
 def points(store: Store, experiment: Experiment, arm: Arm, cells: list[Cell], figure: data.Figure,

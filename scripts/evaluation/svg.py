@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 _WIDTH, _HEIGHT = 420, 290
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 10, 12, 40
 _LEGEND_LINE = 17
 
 _Across = Callable[[float], float]
@@ -63,6 +63,7 @@ class Lines:
     series: list[Series] = field(default_factory=list)
     level: float | None = None  # a line across, for what is compared with
     from_zero: bool = True
+    decades: bool = False  # y, too, by its logarithm; all are positive
 
     def svg(self) -> str:
         points = [point for one in self.series for point in one.points]
@@ -70,8 +71,10 @@ class Lines:
             return ""
         legend, below = _legend([(one.name, one.colour) for one in self.series], marks=True)
         xs = sorted({point.x for point in points})
-        y_axis = _Axis.over([value for point in points for value in (point.low, point.high, point.y)]
-                            + ([self.level] if self.level is not None else []), self.from_zero)
+        values = [value for point in points for value in (point.low, point.high, point.y)]
+        if self.level is not None:
+            values.append(self.level)
+        y_axis = _Axis.in_decades(values) if self.decades else _Axis.over(values, self.from_zero)
         first, last = math.log2(xs[0]), math.log2(xs[-1])
         if first == last:
             first, last = first - 1, last + 1
@@ -152,7 +155,9 @@ class _Axis:
 
     low: float
     high: float
-    step: float
+    ticks: tuple[float, ...]
+    scale: _Across
+    digits: int = 0
 
     @staticmethod
     def over(values: list[float], from_zero: bool) -> _Axis:
@@ -161,20 +166,30 @@ class _Axis:
         # 1, 2 or 5 times a power of ten, for 4 to 8 lines.
         power = 10 ** math.floor(math.log10(span / 4))
         step = next(power * factor for factor in (1, 2, 5, 10) if span / (power * factor) <= 6)
-        return _Axis(math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step or step, step)
+        first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+        last = max(last, first + 1)
+        return _Axis(first * step, last * step, tuple(number * step for number in range(first, last + 1)), float,
+                     max(0, -math.floor(math.log10(step) + 1e-9)))
+
+    @staticmethod
+    def in_decades(values: list[float]) -> _Axis:
+        first, last = math.floor(math.log10(min(values)) + 1e-9), math.ceil(math.log10(max(values)) - 1e-9)
+        last = max(last, first + 1)
+        factors = (1, 2, 5) if last - first <= 2 else (1,)
+        ticks = [factor * 10.0 ** power for power in range(first, last) for factor in factors] + [10.0 ** last]
+        return _Axis(ticks[0], ticks[-1], tuple(ticks), math.log10, max(0, -first))
 
     def at(self, y: float) -> float:
         bottom = _HEIGHT - _BOTTOM
-        return bottom - (y - self.low) / (self.high - self.low) * (bottom - _TOP)
+        low, high = self.scale(self.low), self.scale(self.high)
+        return bottom - (self.scale(y) - low) / (high - low) * (bottom - _TOP)
 
     def draw(self, label: str) -> list[str]:
         parts = []
-        for number in range(round((self.high - self.low) / self.step) + 1):
-            value = self.low + number * self.step
+        for value in self.ticks:
             at = self.at(value)
-            digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
             parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-            parts.append(_text(_LEFT - 5, at + 4, f"{value:.{digits}f}", "end"))
+            parts.append(_text(_LEFT - 5, at + 4, f"{value:.{self.digits}f}", "end"))
         middle = (_TOP + _HEIGHT - _BOTTOM) / 2
         parts.append(f'<text x="11" y="{middle}" text-anchor="middle" transform="rotate(-90 11 {middle})">'
                      f"{escape(label)}</text>")

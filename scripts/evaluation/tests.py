@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # pylint: disable=wrong-import-position
 import paper  # noqa: E402
-from evaluation import data, kinds, page, parts, plan, runner, sections  # noqa: E402
+from evaluation import data, kinds, page, parts, plan, runner, sections, svg  # noqa: E402
 from evaluation.interval import of_ratios, t_quantile  # noqa: E402
 from evaluation.kinds import Begin, Kind, Tick  # noqa: E402
 from evaluation.plan import Arm, Boot, Cell, Experiment, Plan  # noqa: E402
@@ -467,6 +467,18 @@ def test_a_document_shows_figure_2(folder: Path) -> None:
                   "`scripts/paper.py --markdown there/all.jsonl`"):
         assert words in shown, words
     assert page.drawings(Store(folder / "all.jsonl")).keys() >= {"throughput.svg", "throughput-ratio.svg"}
+
+
+def test_an_axis_has_round_numbers_around_all_values(folder: Path) -> None:
+    del folder
+    decades = svg._Axis.in_decades([3, 400])
+    assert decades.ticks == (1, 10, 100, 1000)
+    heights = [decades.at(tick) for tick in decades.ticks]
+    assert all(abs(heights[at] - heights[at + 1] - (heights[0] - heights[3]) / 3) < 1e-6 for at in range(3))
+    assert svg._Axis.in_decades([0.02, 0.03]).ticks == (0.01, 0.02, 0.05, 0.1)
+    assert svg._Axis.in_decades([100]).ticks == (100, 200, 500, 1000)
+    assert svg._Axis.over([3, 12], True).ticks == (0, 2, 4, 6, 8, 10, 12)
+    assert svg._Axis.over([7], False).at(7) > 0
 
 
 def test_the_documentation_quotes_the_tables(folder: Path) -> None:
