@@ -17,7 +17,11 @@ set -eu
 
 # name @ organisation @ test @ file in the kernel tree @ the defect, for sed.
 # There is none for lives, whose defect takes two changes, as a packet that is
-# late is stopped in two places; nor for abuse, which luck decides.
+# late is stopped in two places; nor for abuse and disturbed, which luck decides.
+# What was tried for output made no difference to be seen: a push that was forced
+# is of full segments, which are sent at any rate. And a poke that is lost is no
+# stall in ConnP-L, for the peer's loss probe brings the next one: that pokes are
+# not lost is for tools/testing/squeue to show.
 defects='
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
 a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
@@ -35,11 +39,8 @@ nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= 
 a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
 last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
 one wake-up in a thousand is lost@connp-t@pingpong@kernel/locking/squeue.c@/^static void squeue_wake/,/^}/s/atomic_long_inc(&sq->wakeups);/&\n\t\tif (!(atomic_long_read(\&sq->wakeups) % 1000))\n\t\t\treturn;/
-one poke in a thousand is lost@connp-l@pingpong@kernel/locking/squeue.c@/^void squeue_poke/,/^}/s/if (sq->thread) {/if (!(atomic_long_read(\&sq->queued) % 1000))\n\t\treturn;\n\t&/
-a push that was forced is held@connp-l@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_PUSH;/nonagle = TCP_NAGLE_CORK;/
 all may read the counters@connp-l@groups@net/ipv4/tcp_connp_proc.c@s/0400/0444/
 a timer goes past the queue@connp-t@netns@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_post(/,/^}/s/!g ||/!g || kind == TCP_CONNP_RETRANS ||/
-a connection ends twice@connp-l@disturbed@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_ended/,/^}/s/return this_cpu/return false \&\& this_cpu/
 a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_budget,//
 '
 
