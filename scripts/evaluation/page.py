@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The evaluation as one HTML file, which needs no other and no network, or as
-text; and what README and the kernel's documentation show of it. All are made of a results' file and of nothing
-else.
+text; and what README and the kernel's documentation show of it. All are made of a
+results' file and of nothing else.
 """
 
 from __future__ import annotations
