@@ -6,7 +6,7 @@
  * An squeue serialises work on a set of objects (for TCP: the connections of
  * one group).  Work arrives from any CPU as nodes on a lock-free queue; it is
  * done, in FIFO order and by one CPU at a time, by whoever holds the lock.
- * Nobody who only brings work ever waits.  The idea is that of the squeue of
+ * Who only brings work leaves it there.  The idea is that of the squeue of
  * Solaris 10 (Willmann, Rixner and Cox, USENIX 2006, section 3.2.2).
  *
  *	operation	what it does			context
@@ -28,6 +28,13 @@
  * has a kernel thread, and only that ever drains it.  Producers do the same in
  * both, squeue_poke() knows the difference.
  *
+ * With the inline policy, the one inside is relieved of a queue that is longer
+ * than limits->relief_len: then the next to bring work waits for the lock, and
+ * who entered leaves without draining.  Otherwise a CPU that brings more than one
+ * CPU can do would go on bringing it, at no cost to itself, while others, whose
+ * work is little, did nothing but its.  At most one CPU waits so for each squeue,
+ * and it drains, even if another waits by then.
+ *
  * A node that was enqueued is drained, provided that after each enqueue (or
  * each batch of them) the producer calls squeue_poke().  The argument is that
  * of a store buffer: the producer adds the node and then looks for somebody
@@ -44,7 +51,10 @@
  *						look at @incoming: don't sleep
  *
  * So either the producer finds the lock free or the sleeper asleep, or the
- * other sees the node.  tools/testing/squeue/ has a model of both.
+ * other sees the node.  Who is relieved need not look, because @relief is set
+ * before the other waits, and cleared with the lock held: who sees it under the
+ * lock knows that another comes, and will look.  tools/testing/squeue/ has a
+ * model of both.
  *
  * A drain is bounded: it stops after limits->budget nodes and asks
  * policy->kick() to see to the rest, which must lead to a squeue_poke() from
@@ -88,6 +98,7 @@ struct squeue_policy {
  * @max_len:	nodes queued, beyond which squeue_enqueue() refuses
  * @max_bytes:	bytes charged, beyond which squeue_enqueue() refuses
  * @poll_us:	how long a thread without work looks for more before it sleeps
+ * @relief_len:	nodes queued, beyond which squeue_poke() relieves who is inside
  *
  * May be changed at any time, with WRITE_ONCE().
  */
@@ -96,6 +107,7 @@ struct squeue_limits {
 	unsigned int	max_len;
 	unsigned int	max_bytes;
 	unsigned int	poll_us;
+	unsigned int	relief_len;
 };
 
 /**
@@ -108,11 +120,12 @@ struct squeue_limits {
  *		held, or the thread awake
  * @wakeups:	pokes that woke the thread
  * @asleep:	the thread is going to sleep, or does
+ * @relief:	a poke waits for the lock, to drain in the place of its holder
  * @lock:	held by the one who drains, or works on the objects
  * @pending:	detached from @incoming, oldest first, not yet processed
  * @drained:	nodes ever processed
  * @acquired:	times the lock was taken
- * @waited:	times squeue_enter() did not get the lock at once
+ * @waited:	times the lock was not had at once, and waited for
  * @batches:	calls of policy->process()
  * @batch_max:	most nodes in one such call
  * @len_max:	most nodes a drain ever found waiting
@@ -135,6 +148,7 @@ struct squeue {
 	atomic_long_t			handed;
 	atomic_long_t			wakeups;
 	bool				asleep;
+	bool				relief;
 
 	spinlock_t			lock ____cacheline_aligned_in_smp;
 	struct llist_node		*pending;

@@ -42,6 +42,7 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 	atomic_long_set(&sq->handed, 0);
 	atomic_long_set(&sq->wakeups, 0);
 	sq->asleep = false;
+	sq->relief = false;
 	spin_lock_init(&sq->lock);
 	sq->pending = NULL;
 	sq->drained = 0;
@@ -169,6 +170,39 @@ static void squeue_locked(struct squeue *sq)
 	this_cpu_write(squeue_current, sq);
 }
 
+/* Drain at most @budget nodes and what comes meanwhile, unlock, and look again. */
+static void squeue_release(struct squeue *sq, unsigned int budget)
+	__releases(&sq->lock)
+{
+	for (;;) {
+		bool relief, kick;
+
+		budget = squeue_drain(sq, budget);
+		/* Only cleared by who has the lock. */
+		relief = READ_ONCE(sq->relief);
+		kick = !relief && (sq->pending ||
+				   (!budget && !llist_empty(&sq->incoming)));
+		sq->kicks += kick;
+		this_cpu_write(squeue_current, NULL);
+		spin_unlock(&sq->lock);
+		if (kick)
+			sq->policy->kick(sq);
+		if (kick || relief)
+			return;
+		/*
+		 * The unlock before the look: matches the full barrier that
+		 * llist_add() is in squeue_post().
+		 */
+		smp_mb();
+		if (llist_empty(&sq->incoming))
+			return;
+		/* Held again: the new holder looks when it leaves. */
+		if (!spin_trylock(&sq->lock))
+			return;
+		squeue_locked(sq);
+	}
+}
+
 /* Wake the thread, but only if it said that it sleeps. */
 static void squeue_wake(struct squeue *sq)
 {
@@ -181,14 +215,22 @@ static void squeue_wake(struct squeue *sq)
 	}
 }
 
+/* Too much is queued: take the holder's place, unless another is about to. */
+static bool squeue_begin_relief(struct squeue *sq)
+{
+	return squeue_len(sq) > READ_ONCE(sq->limits->relief_len) &&
+	       !READ_ONCE(sq->relief) && !xchg(&sq->relief, true);
+}
+
 /**
  * squeue_poke - see to it that what was enqueued is drained
  * @sq: the squeue
  *
  * With a thread, wakes it if need be.  Otherwise drains, unless somebody else
- * is inside and will.  If this CPU is itself inside an squeue (work brought
- * from within work), the drain is left to policy->kick(): it only ever runs at
- * the outermost level.
+ * is inside and will; but if the queue is longer than limits->relief_len, waits
+ * for that to leave, and then drains, which one CPU at a time does.  If this CPU
+ * is itself inside an squeue (work brought from within work), the drain is left
+ * to policy->kick(): it only ever runs at the outermost level.
  *
  * Context: BH disabled, or any but NMI if @sq has a thread.
  */
@@ -203,11 +245,16 @@ void squeue_poke(struct squeue *sq)
 		return;
 	}
 	if (!spin_trylock(&sq->lock)) {
-		atomic_long_inc(&sq->handed);
-		return;
+		if (likely(!squeue_begin_relief(sq))) {
+			atomic_long_inc(&sq->handed);
+			return;
+		}
+		spin_lock(&sq->lock);
+		WRITE_ONCE(sq->relief, false);
+		sq->waited++;
 	}
 	squeue_locked(sq);
-	squeue_leave(sq);
+	squeue_release(sq, squeue_budget(sq));
 }
 EXPORT_SYMBOL_GPL(squeue_poke);
 
@@ -257,39 +304,15 @@ EXPORT_SYMBOL_GPL(squeue_flush);
  * @sq: the squeue
  *
  * Whoever found the lock held left its work here, so nobody may leave without
- * looking again after the lock is free.
+ * looking again after the lock is free; but for who is relieved, and leaves all
+ * of it to the one who waits.
  *
  * Context: inside @sq; BH disabled.
  */
 void squeue_leave(struct squeue *sq)
 	__releases(&sq->lock)
 {
-	unsigned int budget = squeue_budget(sq);
-
-	for (;;) {
-		bool kick;
-
-		budget = squeue_drain(sq, budget);
-		kick = sq->pending || (!budget && !llist_empty(&sq->incoming));
-		sq->kicks += kick;
-		this_cpu_write(squeue_current, NULL);
-		spin_unlock(&sq->lock);
-		if (kick) {
-			sq->policy->kick(sq);
-			return;
-		}
-		/*
-		 * The unlock before the look: matches the full barrier that
-		 * llist_add() is in squeue_post().
-		 */
-		smp_mb();
-		if (llist_empty(&sq->incoming))
-			return;
-		/* Held again: the new holder looks when it leaves. */
-		if (!spin_trylock(&sq->lock))
-			return;
-		squeue_locked(sq);
-	}
+	squeue_release(sq, READ_ONCE(sq->relief) ? 0 : squeue_budget(sq));
 }
 EXPORT_SYMBOL_GPL(squeue_leave);
 

@@ -6,7 +6,7 @@
  * tcp_v4_rcv() and tcp_v6_rcv() do all that stock does outside of the socket
  * lock: lookup, policy, MD5 and AO, filters.  Where stock takes the slock,
  * tcp_connp_rcv() queues the packet instead, with its reference on the socket.
- * Input never waits and never processes.
+ * That neither waits nor processes.
  *
  * A CPU that polls a NIC drains once per poll, not once per packet: packets
  * arrive in a batch between tcp_connp_batch_begin() and _end(), the groups
@@ -68,7 +68,7 @@ void tcp_connp_batch_begin(void)
 /**
  * tcp_connp_batch_flush - drain the groups that this CPU queued on
  *
- * Each is tried once; one that is busy is left to the CPU that is inside.
+ * One that is busy is left to the CPU that is inside, if its queue is short.
  *
  * Context: BH disabled, in a batch, no socket lock and no group held.
  */

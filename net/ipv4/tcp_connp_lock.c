@@ -2,12 +2,14 @@
 /*
  * ConnP-L: the CPU that has work for a connection group does it, inside the
  * group's lock, or leaves it to the CPU that is inside already (Willmann,
- * Rixner and Cox, USENIX 2006, section 3.2.2).
+ * Rixner and Cox, USENIX 2006, section 3.2.2), or relieves that CPU of it.
  *
  * tcp_connp_thread.c is the other way to drain a group; the two files define
  * the same functions.
  */
 #include <linux/interrupt.h>
+#include <linux/sysctl.h>
+#include <net/net_namespace.h>
 #include <net/sock.h>
 #include <net/tcp.h>
 #include <net/tcp_connp.h>
@@ -20,11 +22,16 @@ const char * const tcp_connp_org = "connp-l";
  * The budget is NAPI's weight: what one poll brings, one drain takes away.  A
  * queue this long is a holder that does not come back, not a burst: all NICs
  * of a large machine bring a few thousand packets at once, to all groups.
+ *
+ * Who is inside is relieved early, for a connection that is little to do waits
+ * behind all that is queued; but not for a few packets, which would have CPUs
+ * wait for each other as if there were no queue.
  */
 struct squeue_limits tcp_connp_limits __read_mostly = {
 	.budget		= 64,
 	.max_len	= 1024,
 	.max_bytes	= 4 << 20,
+	.relief_len	= 8,
 };
 
 static void tcp_connp_kick(struct squeue *sq)
@@ -231,3 +238,26 @@ void tcp_connp_cond_resched(void)
 	squeue_enter(sq);
 	__release(&sq->lock);
 }
+
+static const int tcp_connp_max_relief = 1 << 20;
+
+static struct ctl_table tcp_connp_lock_sysctls[] = {
+	{
+		.procname	= "relief_packets",
+		.data		= &tcp_connp_limits.relief_len,
+		.maxlen		= sizeof(tcp_connp_limits.relief_len),
+		.mode		= 0644,
+		.proc_handler	= proc_douintvec_minmax,
+		.extra1		= SYSCTL_ZERO,
+		.extra2		= (void *)&tcp_connp_max_relief,
+	},
+};
+
+static int __init tcp_connp_lock_init(void)
+{
+	if (!register_net_sysctl(&init_net, "net/ipv4/tcp_connp",
+				 tcp_connp_lock_sysctls))
+		return -ENOMEM;
+	return 0;
+}
+late_initcall(tcp_connp_lock_init);

@@ -103,6 +103,7 @@ struct cpu {
 	bool			flushing;
 
 	struct queue		*inside;	/* by squeue_enter() */
+	struct queue		*poking;
 	bool			owes[MAX_QUEUES];
 
 	/* What the shim keeps for each CPU, while this one waits. */
@@ -132,6 +133,7 @@ static unsigned long nr_switches, nr_limits, nr_resched;
 static unsigned int kicker_idle;
 
 __thread unsigned int shim_cpu;
+__thread unsigned long shim_waits;
 __thread unsigned int shim_bh_disabled;
 __thread struct task_struct *current;
 unsigned int shim_tasks_awake;
@@ -140,7 +142,7 @@ u64 shim_clock;
 /* Each must have happened in the end, or it was not tested. */
 static struct {
 	unsigned long nodes, refused, follow_ups, handed, waited, kicks;
-	unsigned long second_looks, flushes, limits;
+	unsigned long relieved, second_looks, flushes, limits;
 	unsigned long wakeups, paid, unpaid, posted_over;
 } met;
 
@@ -243,8 +245,23 @@ void shim_point(void)
 		until_switch--;
 }
 
+/* This CPU waits in a poke; no other may do so for the same queue. */
+static void check_relief(void)
+{
+	unsigned int i;
+
+	met.relieved++;
+	for (i = 0; i < nr_cpus; i++)
+		if (&cpus[i] != me && cpus[i].rest &&
+		    cpus[i].poking == me->poking)
+			fail("CPUs %u and %u wait to drain one squeue",
+			     cpus[i].number, me->number);
+}
+
 void shim_rest(const unsigned int *word)
 {
+	if (me->poking)
+		check_relief();
 	me->rest = word;
 	while (*word)
 		go_on_as(another(1));
@@ -291,6 +308,7 @@ static void change_limits(unsigned int a, unsigned int b)
 	limits.max_len = a / 8 % 4 ? 1 + a / 8 : NO_LIMIT;
 	limits.max_bytes = b % 4 ? b * 8 : NO_LIMIT;
 	limits.poll_us = b / 4 % 4;
+	limits.relief_len = b / 16 % 8 < 7 ? b / 16 % 8 : NO_LIMIT;
 	nr_limits++;
 	for (i = 0; i < nr_cpus; i++)
 		cpus[i].allowed = max(cpus[i].allowed, budget());
@@ -369,9 +387,13 @@ static void poke(struct queue *queue)
 	queue->pokes++;
 	queue->pokes_inside += inside;
 	me->owes[queue - queues] = false;
-	if (!inside)
+	if (!inside) {
 		begin_operation();
+		me->poking = queue;
+	}
 	squeue_poke(&queue->sq);
+	if (!inside)
+		me->poking = NULL;
 	if (!inside)
 		check_outside("squeue_poke()");
 }
@@ -632,8 +654,8 @@ static void check_inline(struct queue *queue)
 	/* The rest are second looks. */
 	if (tried < took)
 		fail("acquired and handed are %lu, expected %lu", tried, took);
-	if (sq->waited > queue->entered)
-		fail("waited is %lu of %lu", sq->waited, queue->entered);
+	if (sq->relief)
+		fail("nobody waits, and relief is promised");
 	met.second_looks += tried - took;
 }
 
@@ -693,6 +715,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	unsigned long waited = 0;
 	unsigned int i, workers;
 	struct cpu *cpu;
 
@@ -713,6 +736,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	kicker_idle = 1;
 	me = NULL;
 	shim_tasks_awake = nr_queues;
+	shim_waits = 0;
 	memset(queues, 0, sizeof(queues));
 
 	for (i = 0; i < nr_queues; i++)
@@ -733,8 +757,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (i = 0; i < workers; i++)
 		if (!cpus[i].done)
 			fail("CPU %u waits for ever", cpus[i].number);
-	for (i = 0; i < nr_queues; i++)
+	for (i = 0; i < nr_queues; i++) {
 		check_queue(&queues[i]);
+		waited += queues[i].sq.waited;
+	}
+	expect("waited", waited, shim_waits);
 	met.limits += nr_limits;
 	nr_limits = 0;
 	return 0;
@@ -785,7 +812,8 @@ static void run_file(const char *path)
 static bool all_met(void)
 {
 	return met.nodes && met.refused && met.follow_ups && met.handed &&
-	       met.waited && met.kicks && met.second_looks && met.flushes &&
+	       met.waited > met.relieved && met.relieved && met.kicks &&
+	       met.second_looks && met.flushes &&
 	       met.limits && met.wakeups && met.paid && met.unpaid &&
 	       met.posted_over;
 }
@@ -794,9 +822,9 @@ static void report(unsigned long inputs)
 {
 	printf("# %lu inputs, %lu nodes, %lu refused, %lu follow-ups, %lu handed over\n",
 	       inputs, met.nodes, met.refused, met.follow_ups, met.handed);
-	printf("# %lu waited, %lu kicks, %lu second looks, %lu flushes, %lu limits\n",
-	       met.waited, met.kicks, met.second_looks, met.flushes,
-	       met.limits);
+	printf("# %lu waited, of them %lu to relieve, %lu kicks, %lu second looks\n",
+	       met.waited, met.relieved, met.kicks, met.second_looks);
+	printf("# %lu flushes, %lu limits\n", met.flushes, met.limits);
 	printf("# %lu wakeups, %lu polls paid, %lu did not, %lu posted past a limit\n",
 	       met.wakeups, met.paid, met.unpaid, met.posted_over);
 	printf("%s 2 - all that can happen did\n",

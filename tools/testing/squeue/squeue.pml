@@ -4,21 +4,26 @@
  * of two producers, one that enters and leaves, and the one that answers
  * policy->kick(), on a machine with store buffers (x86-TSO).
  *
- * Under TSO the only store that matters is the one that unlocks: it may sit in
- * its CPU's buffer, unseen by the others, while that CPU goes on and loads.
- * unlock() therefore only notes the store, and the process "memory" carries it
- * out at any time later.  A locked instruction (cmpxchg, xchg) and smp_mb()
- * wait for it.  Nothing else needs a buffer: the list is only written by
- * locked instructions, @pending only by the holder, and stores stay in order.
+ * Under TSO two stores matter: the one that unlocks and, before it, the one
+ * that clears @relief.  They may sit in their CPU's buffer, unseen by the others,
+ * while that CPU goes on and loads.  unlock() and clear_relief() therefore only
+ * note the store, and the process "memory" carries it out at any time later.  A
+ * locked instruction (cmpxchg, xchg) and smp_mb() wait for it.  Nothing else
+ * needs a buffer: the list is only written by locked instructions, @pending only
+ * by the holder, and stores stay in order.
+ *
+ * Whether a poke that finds the lock held waits, to relieve the holder, is left
+ * open here: what is proved does not depend on how long the queue has to be.
  *
  * Proved when the search ends without an error:
  *  - when all is done and quiet, no node is left on the squeue;
  *  - never two are inside;
  *  - the nodes of each producer are processed in order, each once.
  *
- * -DBUDGET=n sets limits->budget.  Two defects can be put in, and then the
+ * -DBUDGET=n sets limits->budget.  Three defects can be put in, and then the
  * search must end with an error: -DNO_BARRIER takes the smp_mb() out of
- * squeue_leave(), -DNO_RECHECK the whole look after the unlock.
+ * squeue_release(), -DNO_RECHECK the whole look after the unlock, and -DNO_CLEAR
+ * leaves @relief set.
  *
  * run-tests.sh runs all of these.
  */
@@ -39,6 +44,9 @@ chan pending = [NODES] of { byte };
 
 byte lock;			/* in memory: 0, or the holder's pid + 1 */
 bool unlocking[6];		/* by pid: the store of 0 is in the buffer */
+bool relief;			/* in memory */
+bool clearing[6];		/* by pid: so is that of false */
+byte relieving;			/* who wait */
 
 byte inside;
 byte seen[3];			/* by producer: the last that was processed */
@@ -50,6 +58,10 @@ byte running = 3;		/* producers and enterers under way */
 /* What a locked instruction, or smp_mb(), does to the CPU's buffer. */
 inline drain_buffer()
 {
+	if
+	:: clearing[_pid] -> clearing[_pid] = false; relief = false
+	:: else
+	fi;
 	if
 	:: unlocking[_pid] -> unlocking[_pid] = false; lock = 0
 	:: else
@@ -86,6 +98,18 @@ inline wait_lock()
 	d_step { drain_buffer() };
 	atomic { lock == 0 -> lock = _pid + 1 }
 }
+
+inline clear_relief()
+{
+#ifndef NO_CLEAR
+	clearing[_pid] = true
+#else
+	skip
+#endif
+}
+
+/* Of a holder, which sees what its own buffer holds. */
+#define sees_relief	(relief && !clearing[_pid])
 
 /* test_and_set_bit(), as in tasklet_schedule() */
 inline kick()
@@ -149,16 +173,22 @@ inline drain()
 	skip			/* no jump into a caller's d_step */
 }
 
-inline leave()
+/* squeue_release(), of at most @left nodes */
+inline release()
 {
-	left = BUDGET;
 	do
 	:: true ->
 		drain();
-		cut_short = (len(pending) > 0 || (left == 0 && len(incoming) > 0));
+		d_step {
+			relieved = sees_relief;
+			cut_short = !relieved &&
+				    (len(pending) > 0 ||
+				     (left == 0 && len(incoming) > 0))
+		};
 		unlock();
 		if
 		:: cut_short -> kick(); break
+		:: relieved -> break
 		:: else
 		fi;
 #ifdef NO_RECHECK
@@ -178,19 +208,34 @@ inline leave()
 		fi
 	od;
 	skip;
-	d_step { cut_short = false; got = false; left = 0 }
+	d_step { cut_short = false; relieved = false; got = false; left = 0 }
 }
 
 inline poke()
 {
 	trylock();
 	if
-	:: got -> leave()
+	:: got -> left = BUDGET; release()
 	:: else
+	:: !got ->
+		/* xchg() */
+		d_step {
+			drain_buffer();
+			relieved = !relief;
+			relief = true
+		};
+		if
+		:: relieved ->
+			d_step { relieved = false; relieving++; assert(relieving == 1) };
+			wait_lock();
+			d_step { relieving--; clear_relief(); left = BUDGET };
+			release()
+		:: else
+		fi
 	fi
 }
 
-#define LOCALS	byte left, count, which; bool got, cut_short
+#define LOCALS	byte left, count, which; bool got, cut_short, relieved
 
 /* pid 0: one by one */
 active proctype single_producer()
@@ -231,7 +276,8 @@ active proctype enterer()
 	enqueue(node(2, 1));
 	kick();			/* what squeue_poke() does inside a squeue */
 	inside--;
-	leave();
+	left = (sees_relief -> 0 : BUDGET);
+	release();
 	running--
 }
 
@@ -248,15 +294,25 @@ end:
 	od
 }
 
+/* The oldest store first. */
+#define carry_out(pid)							\
+	d_step {							\
+		clearing[pid] -> clearing[pid] = false; relief = false	\
+	}								\
+	:: d_step {							\
+		unlocking[pid] && !clearing[pid] ->			\
+		unlocking[pid] = false; lock = 0			\
+	}
+
 /* pid 4: carries out what is in the store buffers */
 active proctype memory()
 {
 end:
 	do
-	:: d_step { unlocking[0] -> unlocking[0] = false; lock = 0 }
-	:: d_step { unlocking[1] -> unlocking[1] = false; lock = 0 }
-	:: d_step { unlocking[2] -> unlocking[2] = false; lock = 0 }
-	:: d_step { unlocking[3] -> unlocking[3] = false; lock = 0 }
+	:: carry_out(0)
+	:: carry_out(1)
+	:: carry_out(2)
+	:: carry_out(3)
 	od
 }
 
@@ -265,6 +321,7 @@ active proctype observer()
 {
 	atomic {
 		running == 0 && !kick_wanted && !kicker_busy && lock == 0 ->
+		assert(!relief && relieving == 0);
 		assert(len(incoming) == 0 && len(pending) == 0);
 		assert(seen[0] == 2 && seen[1] == 2 && seen[2] == 1)
 	}

@@ -17,6 +17,8 @@
 
 /* Each thread plays one CPU; it sets its number, from 1, before anything. */
 extern __thread unsigned int shim_cpu;
+/* Times it has waited for a lock. */
+extern __thread unsigned long shim_waits;
 
 typedef struct {
 	unsigned int holder;
@@ -46,6 +48,7 @@ static inline bool spin_trylock(spinlock_t *lock)
 static inline void spin_lock(spinlock_t *lock)
 {
 	WARN_ON_ONCE(spin_is_held_here(lock));
+	shim_waits++;
 	/* Unlike in the kernel, the holder may have been preempted. */
 	while (!spin_trylock(lock))
 		shim_rest(&lock->holder);

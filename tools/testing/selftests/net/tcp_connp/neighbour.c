@@ -19,6 +19,7 @@
 #include <sys/resource.h>
 
 #include "connp_peer.h"
+#include "connp_threads.h"
 #include "connp_withheld.h"
 
 #define KEPT		0.8
@@ -31,9 +32,9 @@
 #define PERIOD_MIN	20
 #define MAX_PAIRS	9
 /*
- * Tiny segments at a time, and at most in a ms: about as many as stock takes
- * from one sender here, which does the work itself. A thread takes as many as
- * the sender can make, and more than it can do.
+ * Tiny segments at a time, and for a thread at most in a ms: about as many as
+ * stock takes from one sender here, which does the work itself. A thread would
+ * take as many as the sender can make, and more than it can do.
  */
 #define TINY_BATCH	64
 #define TINY_MAX	50
@@ -52,6 +53,8 @@ struct neighbour {
 static struct connp_pair *flows;
 static unsigned int nr_flows;
 static int epoll;
+/* Somebody else does the work that a sender makes. */
+static bool threads;
 /* Bytes of all flows ever sent, and received. */
 static size_t sent, received;
 static double period;
@@ -403,7 +406,8 @@ static void send_tiny(void)
 	}
 	deeds += i;
 	connp_forget_left();
-	while (!stopping && connp_ms() - began < (double)TINY_BATCH / TINY_MAX)
+	while (!stopping && threads &&
+	       connp_ms() - began < (double)TINY_BATCH / TINY_MAX)
 		usleep(100);
 }
 
@@ -562,6 +566,7 @@ int main(void)
 	long before;
 
 	connp_start(ARRAY_SIZE(neighbours) + 2, connp_full() ? 1800 : 240);
+	threads = connp_has_threads();
 	one_bucket();
 	nr_flows = connp_loops(connp_full() ? 1000 : 128);
 	connp_peer_start(64);

@@ -56,6 +56,14 @@ check()
 	refuses "$1" $(($2 - 1)) $(($3 + 1)) -100 4294967296 many ''
 }
 
+# absent NAME WHOSE
+absent()
+{
+	status=0
+	[ ! -e "$dir/$1" ] || status=1
+	result $status "$1 is for $2, and absent"
+}
+
 echo "TAP version 13"
 check budget 1 1024
 check queue_packets 1 1048576
@@ -70,12 +78,12 @@ connp-t)
 	takes cpus "$online"
 	# No list, none online, and one that begins well.
 	refuses cpus many '' -1 1-0 4294967296 8191 "$online,many"
+	absent relief_packets locks
 	;;
 *)
+	check relief_packets 0 1048576
 	for name in cpus nice poll_us; do
-		status=0
-		[ ! -e $dir/$name ] || status=1
-		result $status "$name is for threads, and absent"
+		absent $name threads
 	done
 	;;
 esac
