@@ -508,19 +508,21 @@ static void sack(void)
 
 static void storm(void)
 {
-	static char data[STORM_SEGMENTS * STORM_MSS];
-	unsigned int i;
+	static const char data[STORM_SEGMENTS * STORM_MSS];
+	/* What one block costs grows with the segments that are under way. */
+	unsigned int i, segments = connp_loops(STORM_SEGMENTS);
+	unsigned int size = segments * STORM_MSS;
 
-	send(peer.fd, data, sizeof(data), MSG_DONTWAIT | MSG_NOSIGNAL);
+	send(peer.fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
 	absorb();
 	/* Acknowledge, until the congestion window lets enough out at once. */
-	if (highest - peer.ack < sizeof(data) / 2) {
+	if (highest - peer.ack < size / 2) {
 		peer.ack = highest;
 		connp_arrive(&peer, TH_ACK, "", 0);
 		absorb();
 		return;
 	}
-	for (i = 0; i < STORM_SEGMENTS && !stopping; i++) {
+	for (i = 0; i < segments && !stopping; i++) {
 		sack();
 		if (i % 16 == 0)
 			absorb();
