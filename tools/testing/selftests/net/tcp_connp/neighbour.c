@@ -567,8 +567,9 @@ int main(void)
 	unsigned int i;
 	long before;
 
-	connp_start(ARRAY_SIZE(neighbours) + 2, connp_full() ? 1800 : 240);
+	/* Before it is in another namespace, where nothing says so. */
 	threads = connp_has_threads();
+	connp_start(ARRAY_SIZE(neighbours) + 2, connp_full() ? 1800 : 240);
 	one_bucket();
 	nr_flows = connp_loops(connp_full() ? 1000 : 128);
 	connp_peer_start(64);
