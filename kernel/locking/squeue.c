@@ -75,7 +75,7 @@ void squeue_post(struct squeue *sq, struct llist_node *node)
 {
 	/* Counted before it can be drained, so that squeue_len() >= 0. */
 	atomic_long_inc(&sq->queued);
-	/* A full barrier; matches those in squeue_leave() and squeue_idle(). */
+	/* A full barrier; matches those in squeue_release() and squeue_idle(). */
 	llist_add(node, &sq->incoming);
 }
 EXPORT_SYMBOL_GPL(squeue_post);
