@@ -603,7 +603,7 @@ static void check_inline(const struct queue *queue, const struct tally *sum)
 		fail("%lu waited; counted %lu", sum->waits, sq->waited);
 	if (READ_ONCE(sq->relief))
 		fail("nobody waits, and relief is promised");
-	/* The rest of the acquisitions are second looks of squeue_leave(). */
+	/* The rest of the acquisitions are second looks of squeue_release(). */
 	if (sq->acquired + handed < sum->entered + sum->pokes)
 		fail("%lu entered, %lu pokes; acquired is %lu, handed %lu",
 		     sum->entered, sum->pokes, sq->acquired, handed);
