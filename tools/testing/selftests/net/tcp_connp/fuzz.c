@@ -12,6 +12,9 @@
  *  - every byte that was read is the one that its place in the stream calls for,
  *    and so is every byte that left, in well-formed segments with good checksums;
  *  - no socket is left, no connection is in a group, nothing is queued.
+ * In some rounds segments are signed, by TCP's MD5 option or by AO (fuzz_mac.h):
+ * then all that leaves has a right signature, and in some of these rounds, where
+ * no socket is without its key, nothing is read that came without one.
  * The kernel's own checks are the third judge: a guest with a warning or a
  * report of KASAN or lockdep fails by itself.
  *
@@ -23,7 +26,7 @@
  *
  *	FUZZ_SEED=SEED[:ROUND]	not a random seed; only this round
  *	FUZZ_SECONDS=N		how long, without the kept ones
- *	FUZZ_ROUNDS=N		no more than so many rounds
+ *	FUZZ_ROUNDS=N		no more than so many rounds, besides those with keys
  *	FUZZ_TRACE=1		say all that arrives, leaves and is called
  *
  * In a run of a minute or more, rounds that made a counter of the kernel's MIB
@@ -44,10 +47,14 @@
 #define ITEM_CALLS	200
 #define ITEM_DRAWS	300
 #define ITEM_WIRE	400
+#define ITEM_KEYS	500
 #define COUNTERS	600
 #define DEFAULT_SECONDS	4
 #define DEBUG_SECONDS	15
 #define TELL_SECONDS	60
+/* One of a few rounds has keys, by its number; others' draws are as without. */
+#define KEYS_EVERY	4
+#define KEYS_ROUND	0x1000000
 #define TRIES		200
 
 /* Settings of the namespace; the first value is the one of most rounds. */
@@ -110,7 +117,8 @@ static unsigned int nr_rows;
 
 static unsigned long reached[FUZZ_STATES];
 static struct {
-	unsigned long rounds, steps, gentle, stubborn;
+	unsigned long rounds, steps, gentle, stubborn, strict;
+	unsigned long keys[FUZZ_AUTHS];
 } stats;
 
 static long base_conns;
@@ -172,6 +180,8 @@ static struct fuzz_conn *new_conn(enum connp_family family)
 	conn->peer.next = conn->peer.isn + 1;
 	conn->peer.clock = fuzz_draw_isn();
 	conn->peer.state = TCP_CLOSE;
+	if (fuzz_keys.strict)
+		conn->peer.signs = fuzz_keys.kind;
 	conn->end.fd = -1;
 	return conn;
 }
@@ -189,8 +199,10 @@ static void begin_conn(void)
 		conn->peer.ours = family == CONNP_V4 ? FUZZ_PORT :
 						       FUZZ_PORT_DUAL;
 		conn->peer.state = TCP_LISTEN;
+		conn->peer.signs = fuzz_listeners_sign[family != CONNP_V4];
 	} else {
 		conn->end.fd = fuzz_socket(family);
+		conn->peer.signs = fuzz_keys_begin(conn->end.fd, family);
 		conn->end.used = true;
 		if (fuzz_chance(30))
 			fuzz_set(conn->end.fd);
@@ -385,9 +397,10 @@ static void arrive(struct fuzz_peer *peer)
 		damage = fuzz_draw(FUZZ_DAMAGES);
 	else if (fuzz_chance(3))
 		damage = FUZZ_FRAGMENTS;
+	segment.forged = fuzz_keys.strict && fuzz_chance(25);
 	fuzz_wire_stats.in[state]++;
 	fuzz_arrive(peer, &segment, damage);
-	if (bends || segment.flags & TH_SYN)
+	if (bends || segment.flags & TH_SYN || segment.forged)
 		return;
 	peer->our_una = segment.ack;
 	end = segment.seq + segment.len;
@@ -637,6 +650,20 @@ static void tell_news(uint64_t of_seed, unsigned long round)
 			       (unsigned long long)of_seed, round, news);
 }
 
+/* Which keys there are in this round. */
+static void choose_keys(unsigned long round)
+{
+	fuzz_begin_item(round_seed, 0, ITEM_KEYS);
+	fuzz_keys.kind = FUZZ_UNSIGNED;
+	if (round >= KEYS_ROUND)
+		fuzz_keys.kind = round / KEYS_EVERY % 2 ? FUZZ_MD5 : FUZZ_AO;
+	if (!fuzz_keys.has[fuzz_keys.kind])
+		fuzz_keys.kind = FUZZ_UNSIGNED;
+	fuzz_keys.strict = fuzz_keys.kind && fuzz_chance(60);
+	stats.keys[fuzz_keys.kind]++;
+	stats.strict += fuzz_keys.strict;
+}
+
 /* One round; false if something was wrong. */
 static bool run_round(uint64_t of_seed, unsigned long round)
 {
@@ -645,6 +672,7 @@ static bool run_round(uint64_t of_seed, unsigned long round)
 
 	stats.rounds++;
 	round_seed = fuzz_mix(of_seed + fuzz_mix(round));
+	choose_keys(round);
 	fuzz_begin_item(round_seed, 0, 0);
 	choose_settings();
 	noise = noises[fuzz_draw(ARRAY_SIZE(noises))];
@@ -715,6 +743,15 @@ static void print_stats(double ms)
 		       fuzz_wire_stats.bytes_out);
 	ksft_print_msg("%lu rounds ended by resets, which left %lu sockets; %u counters moved\n",
 		       stats.gentle, stats.stubborn, moved);
+	ksft_print_msg("rounds with keys of MD5: %lu, of AO: %lu, with nothing unsigned: %lu; %lu changes of keys\n",
+		       stats.keys[FUZZ_MD5], stats.keys[FUZZ_AO], stats.strict,
+		       fuzz_call_stats.keys);
+	ksft_print_msg("signed by MD5: %lu segments in, %lu out; by AO: %lu, %lu; forged: %lu\n",
+		       fuzz_wire_stats.signed_in[FUZZ_MD5],
+		       fuzz_wire_stats.signed_out[FUZZ_MD5],
+		       fuzz_wire_stats.signed_in[FUZZ_AO],
+		       fuzz_wire_stats.signed_out[FUZZ_AO],
+		       fuzz_wire_stats.forged);
 	for (i = 0; i < FUZZ_STATES; i++)
 		if (fuzz_states[i])
 			ksft_print_msg("%s: seen %lu times, %lu segments\n",
@@ -742,6 +779,9 @@ static void start(void)
 	signal(SIGPIPE, SIG_IGN);
 	sem_init(&worker.begin, 0, 0);
 	sem_init(&worker.end, 0, 0);
+	/* By default half as many as the table has buckets, which may be 1. */
+	connp_write_file("/proc/sys/net/ipv4/tcp_max_tw_buckets", "65536");
+	fuzz_keys_start();
 	worker.thread = connp_thread(work, NULL);
 	base_conns = connp_conns();
 }
@@ -759,10 +799,11 @@ int main(void)
 	char *end;
 
 	fuzz_traced = getenv("FUZZ_TRACE");
+	fuzz_memory_fails = connp_shared();
 	if (!seconds)
 		seconds = connp_slow() ? DEBUG_SECONDS : DEFAULT_SECONDS;
 	tell = seconds >= TELL_SECONDS;
-	connp_start(1 + FUZZ_STATES - 1,
+	connp_start(1 + FUZZ_STATES - 1 + FUZZ_AUTHS - 1,
 		    seconds + (connp_full() ? 1200 : 240));
 	if (wanted && *wanted) {
 		seed = strtoull(wanted, &end, 0);
@@ -784,8 +825,11 @@ int main(void)
 			       (connp_ms() - begin) / 1e3);
 		begin = connp_ms();
 		for (; right && round < rounds &&
-		     connp_ms() - begin < seconds * 1e3; round++)
+		     connp_ms() - begin < seconds * 1e3; round++) {
 			right = run_round(seed, round);
+			if (right && round % KEYS_EVERY == KEYS_EVERY - 1)
+				right = run_round(seed, KEYS_ROUND + round);
+		}
 	}
 	print_stats(connp_ms() - begin);
 	ksft_test_result(right, "every byte is right, and no socket is left\n");
@@ -795,6 +839,18 @@ int main(void)
 		else
 			ksft_test_result(reached[i], "%s was reached\n",
 					 fuzz_states[i]);
+	}
+	for (i = FUZZ_MD5; i < FUZZ_AUTHS; i++) {
+		if (only || !stats.keys[i])
+			ksft_test_result_skip("%s: %s\n", fuzz_auths[i],
+					      fuzz_keys.has[i] ?
+					      "too few rounds" :
+					      "the kernel lacks it, or AF_ALG");
+		else
+			ksft_test_result(fuzz_wire_stats.signed_in[i] &&
+					 fuzz_wire_stats.signed_out[i],
+					 "%s: signed both ways\n",
+					 fuzz_auths[i]);
 	}
 	ksft_finished();
 }

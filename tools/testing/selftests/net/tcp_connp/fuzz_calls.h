@@ -45,10 +45,62 @@ struct fuzz_call {
 };
 
 static struct {
-	unsigned long calls[FUZZ_KINDS], bytes_in;
+	unsigned long calls[FUZZ_KINDS], bytes_in, keys;
 } fuzz_call_stats;
 
+/* As in include/uapi/linux/tcp.h, which user space's own headers may not know. */
+#ifndef TCP_AO_ADD_KEY
+#define TCP_AO_ADD_KEY	38
+#define TCP_AO_DEL_KEY	39
+#define TCP_AO_INFO	40
+#define TCP_AO_GET_KEYS	41
+#endif
+
+#define FUZZ_AO_CURRENT		0x01
+#define FUZZ_AO_RNEXT		0x02
+#define FUZZ_AO_ASYNC		0x04	/* of a deletion */
+#define FUZZ_AO_GET_ALL		0x04
+#define FUZZ_AO_EXCLUDE		0x02	/* of a key */
+/* Of TCP_AO_INFO: all but the one that sets counters. */
+#define FUZZ_AO_INFO_FLAGS	0x17
+
+struct fuzz_ao_add {
+	struct sockaddr_storage addr;
+	char alg[64];
+	int ifindex;
+	unsigned int flags;
+	unsigned short reserved;
+	unsigned char prefix, sndid, rcvid, maclen, keyflags, keylen, key[80];
+};
+
+struct fuzz_ao_del {
+	struct sockaddr_storage addr;
+	int ifindex;
+	unsigned int flags;
+	unsigned short reserved;
+	unsigned char prefix, sndid, rcvid, current, rnext, keyflags;
+};
+
+struct fuzz_ao_info {
+	unsigned int flags;
+	unsigned short reserved;
+	unsigned char current, rnext;
+	unsigned long long counters[5];
+};
+
+struct fuzz_ao_get {
+	struct sockaddr_storage addr;
+	char alg[64];
+	unsigned char key[80];
+	unsigned int nkeys;
+	unsigned short flags;
+	unsigned char sndid, rcvid, prefix, maclen, keyflags, keylen;
+	int ifindex;
+	unsigned long long good, bad;
+};
+
 static int fuzz_listeners[2] = { -1, -1 };
+static enum fuzz_auth fuzz_listeners_sign[2];
 
 /* Accepted, and not yet found a place. */
 static struct {
@@ -85,6 +137,154 @@ static inline int fuzz_socket(enum connp_family family)
 	return fd;
 }
 
+/*
+ * Whose segments a key is for: the peers' address in one family, or, where
+ * sockets are to keep the key of that, an address that nobody has.
+ */
+static inline unsigned char fuzz_key_address(enum connp_family family,
+					     bool nobody,
+					     struct sockaddr_storage *ss)
+{
+	fuzz_address(family, false, 0, ss);
+	if (nobody && family == CONNP_V4)
+		((struct sockaddr_in *)ss)->sin_addr.s_addr ^= htonl(0xff);
+	else if (nobody)
+		((struct sockaddr_in6 *)ss)->sin6_addr.s6_addr[15] ^= 0xff;
+	return family == CONNP_V6 ? 128 : 32;
+}
+
+/* Add a key of MD5, or take it away. */
+static inline bool fuzz_key_md5(int fd, enum connp_family family, bool nobody,
+				bool add)
+{
+	struct tcp_md5sig md5 = {
+		.tcpm_keylen = add ? strlen(fuzz_md5_key) : 0,
+	};
+
+	fuzz_key_address(family, nobody, (void *)&md5.tcpm_addr);
+	memcpy(md5.tcpm_key, fuzz_md5_key, strlen(fuzz_md5_key));
+	return !setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &md5, sizeof(md5));
+}
+
+static inline bool fuzz_key_ao(int fd, enum connp_family family, bool nobody,
+			       unsigned int key, unsigned int flags)
+{
+	struct fuzz_ao_add ao = {
+		.alg = "hmac(sha1)", .flags = flags,
+		.sndid = FUZZ_AO_SNDID + key, .rcvid = FUZZ_AO_RCVID + key,
+		.maclen = FUZZ_AO_LEN,
+		.keyflags = fuzz_ao_excludes(key) ? FUZZ_AO_EXCLUDE : 0,
+		.keylen = strlen(fuzz_ao_keys[key]),
+	};
+
+	ao.prefix = fuzz_key_address(family, nobody, &ao.addr);
+	memcpy(ao.key, fuzz_ao_keys[key], ao.keylen);
+	return !setsockopt(fd, IPPROTO_TCP, TCP_AO_ADD_KEY, &ao, sizeof(ao));
+}
+
+static inline void fuzz_key_ao_del(int fd, enum connp_family family,
+				   bool nobody, unsigned int key,
+				   unsigned int flags)
+{
+	struct fuzz_ao_del ao = {
+		.flags = flags, .sndid = FUZZ_AO_SNDID + key,
+		.rcvid = FUZZ_AO_RCVID + key,
+		.current = FUZZ_AO_SNDID + fuzz_draw(FUZZ_AO_KEYS),
+		.rnext = FUZZ_AO_RCVID + fuzz_draw(FUZZ_AO_KEYS),
+	};
+
+	ao.prefix = fuzz_key_address(family, nobody, &ao.addr);
+	setsockopt(fd, IPPROTO_TCP, TCP_AO_DEL_KEY, &ao, sizeof(ao));
+}
+
+/* A new socket, in a round of keys; returns what the peer has to sign with. */
+static inline enum fuzz_auth fuzz_keys_begin(int fd, enum connp_family family)
+{
+	static const enum connp_family of_v4[] = { CONNP_V4 };
+	static const enum connp_family of_v6[] = { CONNP_V6, CONNP_MAPPED };
+	const enum connp_family *families = family == CONNP_V4 ? of_v4 : of_v6;
+	unsigned int i, key, n = family == CONNP_V4 ? 1 : 2;
+	enum fuzz_auth kind = fuzz_keys.kind;
+	bool right = true;
+
+	if (!kind || (!fuzz_keys.strict && fuzz_chance(40)))
+		return FUZZ_UNSIGNED;
+	for (i = 0; i < n; i++) {
+		if (kind == FUZZ_MD5)
+			right &= fuzz_key_md5(fd, families[i], false, true);
+		for (key = 0; kind == FUZZ_AO && key < FUZZ_AO_KEYS; key++)
+			right &= fuzz_key_ao(fd, families[i], false, key, 0);
+	}
+	if (!right)
+		ksft_exit_fail_perror("a key");
+	return kind;
+}
+
+/* Change something about the keys of a socket, or ask for them. */
+static inline void fuzz_keys_change(int fd)
+{
+	unsigned int which = fuzz_draw(8), key = fuzz_draw(FUZZ_AO_KEYS);
+	unsigned int flags = fuzz_chance(30) ? fuzz_draw(4) : 0;
+	bool nobody = fuzz_chance(30);
+	enum connp_family family;
+	struct fuzz_ao_info info = {
+		.flags = fuzz_draw32() & FUZZ_AO_INFO_FLAGS,
+		.current = FUZZ_AO_SNDID + fuzz_draw(FUZZ_AO_KEYS),
+		.rnext = FUZZ_AO_RCVID + fuzz_draw(FUZZ_AO_KEYS),
+	};
+	struct fuzz_ao_get get[3] = {
+		{ .nkeys = 3, .flags = FUZZ_AO_GET_ALL },
+	};
+	socklen_t len = sizeof(int);
+	int domain = AF_INET;
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	family = domain == AF_INET ? CONNP_V4 :
+		 fuzz_chance(50) ? CONNP_V6 : CONNP_MAPPED;
+	fuzz_trace("descriptor %d: change %u of keys, key %u of %s\n", fd,
+		   which, key, nobody ? "nobody" : "peers");
+	fuzz_call_stats.keys++;
+	switch (which) {
+	case 0:
+		fuzz_key_md5(fd, family, nobody, true);
+		break;
+	case 1:
+		fuzz_key_md5(fd, family, nobody || fuzz_keys.strict, false);
+		break;
+	case 2: case 3:
+		fuzz_key_ao(fd, family, nobody, key, flags);
+		break;
+	case 4:
+		if (fuzz_chance(20))
+			flags |= FUZZ_AO_ASYNC;
+		fuzz_key_ao_del(fd, family, nobody || fuzz_keys.strict, key,
+				flags);
+		break;
+	case 5: case 6:
+		setsockopt(fd, IPPROTO_TCP, TCP_AO_INFO, &info, sizeof(info));
+		break;
+	default:
+		len = sizeof(get[0]);
+		getsockopt(fd, IPPROTO_TCP, TCP_AO_GET_KEYS, get, &len);
+		len = sizeof(info);
+		getsockopt(fd, IPPROTO_TCP, TCP_AO_INFO, &info, &len);
+		break;
+	}
+}
+
+/* Which of the two can this kernel do? */
+static inline void fuzz_keys_start(void)
+{
+	int fd = fuzz_socket(CONNP_V4);
+	bool hashes = fuzz_mac_start();
+
+	fuzz_keys.has[FUZZ_MD5] = hashes && fuzz_key_md5(fd, CONNP_V4, true,
+							 true);
+	fuzz_keys.has[FUZZ_AO] = hashes && fuzz_key_ao(fd, CONNP_V4, false, 0,
+						       0);
+	close(fd);
+}
+
 /* False if the port is taken, as one that was accepted may listen itself. */
 static inline bool fuzz_listen(bool dual)
 {
@@ -96,6 +296,8 @@ static inline bool fuzz_listen(bool dual)
 	};
 	int fd = fuzz_socket(dual ? CONNP_V6 : CONNP_V4);
 
+	fuzz_listeners_sign[dual] = fuzz_keys_begin(fd, dual ? CONNP_V6 :
+							       CONNP_V4);
 	connp_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (bind(fd, dual ? (void *)&any6 : (void *)&any,
 		 dual ? sizeof(any6) : sizeof(any)) ||
@@ -288,6 +490,10 @@ static inline void fuzz_set(int fd)
 	unsigned int i = fuzz_draw(ARRAY_SIZE(fuzz_options));
 	int value;
 
+	if (fuzz_keys.kind && fuzz_chance(40)) {
+		fuzz_keys_change(fd);
+		return;
+	}
 	if (fuzz_chance(15)) {
 		fuzz_set_odd(fd);
 		return;
@@ -467,6 +673,9 @@ static inline void fuzz_call(uint64_t round, const struct fuzz_call *call)
 			fuzz_connect(conn, call->fresh);
 		break;
 	case FUZZ_LISTEN:
+		/* Has the keys of one family only, and would hear the other. */
+		if (fuzz_keys.strict && conn->peer.family != CONNP_V4)
+			break;
 		listen(conn->end.fd, fuzz_draw(3));
 		break;
 	case FUZZ_DESTROY:

@@ -17,7 +17,7 @@
 #include <linux/ipv6.h>
 #include <sys/mount.h>
 
-#include "connp_peer.h"
+#include "fuzz_mac.h"
 
 /* What the wire carries at most in a packet of ours, and in one of theirs. */
 #define FUZZ_MSS	1460
@@ -26,6 +26,8 @@
 #define FUZZ_STARTS	32
 /* The stream of all that peers send; ours have the port of their peer. */
 #define FUZZ_THEIRS	0x10000
+/* Bytes that are not to be let in. */
+#define FUZZ_FORGED	0x20000
 /* More than any state: a request that is no socket yet. */
 #define FUZZ_REQUEST	(TCP_CLOSING + 1)
 #define FUZZ_STATES	(FUZZ_REQUEST + 1)
@@ -132,6 +134,8 @@ struct fuzz_peer {
 	bool stamps;			/* our end sends timestamps */
 	bool scales;			/* and scaled windows, by */
 	unsigned char scale;
+	enum fuzz_auth signs;		/* as our end did last */
+	unsigned char key;		/* which one it asked for */
 	/* What our end said last. */
 	bool heard;
 	uint32_t our_una, our_next, our_ack, our_window, our_stamp;
@@ -144,12 +148,27 @@ struct fuzz_segment {
 	unsigned short window, urgent;
 	unsigned char options[FUZZ_OPTIONS];
 	unsigned int nr_options, len;
+	bool forged;			/* its signature is missing, or wrong */
 };
+
+/* The keys of a round, which most have none of. */
+static struct {
+	bool has[FUZZ_AUTHS];		/* can this kernel do it? */
+	enum fuzz_auth kind;		/* FUZZ_UNSIGNED: no keys */
+	/*
+	 * All sockets have these, all the time: what is not signed is to be
+	 * dropped, and never leaves. Otherwise keys come and go.
+	 */
+	bool strict;
+} fuzz_keys;
 
 enum fuzz_damage {
 	FUZZ_INTACT, FUZZ_CHECKSUM, FUZZ_CUT, FUZZ_HEADER, FUZZ_FRAGMENTS,
 	FUZZ_DAMAGES,
 };
+
+/* Somebody makes allocations fail: the soak. */
+static bool fuzz_memory_fails;
 
 /* Say what is done, for who looks into one round. */
 static bool fuzz_traced;
@@ -174,6 +193,7 @@ static const unsigned char fuzz_their_v6[16] = {
 static struct {
 	unsigned long in[FUZZ_STATES], out, damaged[FUZZ_DAMAGES];
 	unsigned long icmp, bytes_out;
+	unsigned long signed_in[FUZZ_AUTHS], signed_out[FUZZ_AUTHS], forged;
 } fuzz_wire_stats;
 
 /* The first thing that was wrong, for the end of the round. */
@@ -627,18 +647,131 @@ static inline bool fuzz_passes_for_cookie(const struct fuzz_history *history,
 	return false;
 }
 
+/* How many bytes of the options are whole options that fit into @room. */
+static inline unsigned int fuzz_options_fit(const struct fuzz_segment *segment,
+					    unsigned int room)
+{
+	unsigned int i = 0, next;
+
+	if (segment->nr_options <= room)
+		return segment->nr_options;
+	while (i < segment->nr_options) {
+		next = i + 1;
+		if (segment->options[i] > TCPOPT_NOP &&
+		    next < segment->nr_options && segment->options[next] >= 2)
+			next = i + segment->options[next];
+		if (next > room)
+			break;
+		i = next;
+	}
+	return i;
+}
+
+/* Begin the options with those of a signature; returns their length. */
+static inline unsigned int fuzz_put_auth(unsigned char *options,
+					 const struct fuzz_peer *peer,
+					 enum fuzz_auth auth)
+{
+	switch (auth) {
+	case FUZZ_MD5:
+		memset(options, 0, 4 + FUZZ_MD5_LEN);
+		options[0] = TCPOPT_NOP;
+		options[1] = TCPOPT_NOP;
+		options[2] = FUZZ_OPT_MD5;
+		options[3] = 2 + FUZZ_MD5_LEN;
+		return 4 + FUZZ_MD5_LEN;
+	case FUZZ_AO:
+		memset(options, 0, 4 + FUZZ_AO_LEN);
+		options[0] = FUZZ_OPT_AO;
+		options[1] = 4 + FUZZ_AO_LEN;
+		options[2] = FUZZ_AO_RCVID + peer->key;
+		/* Now and then, our end is to change its key. */
+		options[3] = FUZZ_AO_SNDID + (fuzz_chance(10) ?
+			     fuzz_draw(FUZZ_AO_KEYS) : peer->key);
+		return 4 + FUZZ_AO_LEN;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * Sign what a peer sends, whose header is as it will arrive; if that still has
+ * the @auth_len bytes of the option.
+ */
+static inline void fuzz_sign(const struct fuzz_peer *peer,
+			     const struct fuzz_ends *ends, enum fuzz_auth auth,
+			     unsigned int auth_len)
+{
+	const struct fuzz_history *history = peer->history;
+	unsigned char *option = (void *)(ends->tcp + 1);
+	unsigned int starts = history->nr_our_starts;
+	uint32_t from = peer->isn, to;
+
+	if (ends->tcp->doff * 4 < sizeof(*ends->tcp) + auth_len ||
+	    ends->tcp->doff * 4 > ends->len)
+		return;
+	if (auth == FUZZ_MD5) {
+		fuzz_mac_md5(ends, option + 4);
+		return;
+	}
+	to = starts ? history->our_starts[starts - 1] - 1 : 0;
+	if (ends->tcp->syn && !ends->tcp->ack)
+		to = 0;
+	/* A reset may be all that is ever heard of this peer. */
+	if (ends->tcp->syn || (ends->tcp->rst && peer->state == TCP_SYN_SENT))
+		from = ntohl(ends->tcp->seq);
+	fuzz_mac_ao(ends, sizeof(*ends->tcp), peer->key, from, to, option + 4);
+}
+
+/*
+ * What is not to be let in: no signature, two, one of the other kind, by a key
+ * that there is not, or one that is wrong. Returns by which it is signed at all.
+ */
+static inline enum fuzz_auth fuzz_forge(struct fuzz_segment *segment,
+					unsigned int *wrong)
+{
+	enum fuzz_auth right = fuzz_keys.kind;
+
+	*wrong = 0;
+	switch (fuzz_draw(right == FUZZ_AO ? 5 : 4)) {
+	case 0:
+		return FUZZ_UNSIGNED;
+	case 1:
+		return FUZZ_MD5 + FUZZ_AO - right;
+	case 2:
+		/* Two at once. */
+		segment->nr_options = 0;
+		fuzz_option(segment, right == FUZZ_AO ? FUZZ_OPT_MD5 :
+							FUZZ_OPT_AO);
+		fuzz_option(segment, right == FUZZ_AO ? 18 : 16);
+		while (segment->nr_options < (right == FUZZ_AO ? 18U : 16U))
+			fuzz_option(segment, fuzz_draw(256));
+		return right;
+	case 3:
+		*wrong = 4 + fuzz_draw(FUZZ_AO_LEN);
+		return right;
+	default:
+		/* The key's ID. */
+		*wrong = 2;
+		return right;
+	}
+}
+
 /* Have a segment arrive, in a packet that is damaged so. */
 static inline void fuzz_arrive(struct fuzz_peer *peer,
-			       const struct fuzz_segment *segment,
+			       struct fuzz_segment *segment,
 			       enum fuzz_damage damage)
 {
 	static unsigned char packet[FUZZ_DATA + 200];
-	unsigned int header, options, len;
+	enum fuzz_auth auth = fuzz_keys.kind ? peer->signs : FUZZ_UNSIGNED;
+	unsigned char signature[FUZZ_OPTIONS];
+	unsigned int header, options, len, auth_len, wrong = 0;
 	struct fuzz_history *history = peer->history;
 	bool v6 = fuzz_is_v6(peer), other_cpu = fuzz_chance(30);
 	uint32_t seq = segment->seq;
 	/* Before it is asked whether it may be sent there. */
 	unsigned short ours = peer->ours;
+	struct fuzz_ends ends;
 	struct tcphdr *tcp;
 
 	/*
@@ -650,7 +783,9 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 		return;
 	if (segment->flags & TH_SYN)
 		seq++;
-	if (fuzz_passes_for_cookie(history, segment)) {
+	if (segment->forged) {
+		auth = fuzz_forge(segment, &wrong);
+	} else if (fuzz_passes_for_cookie(history, segment)) {
 		if (!fuzz_begins(history, seq))
 			return;
 		fuzz_we_begin(history, segment->ack);
@@ -661,10 +796,14 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	 * In a backlog, what follows a FIN may be appended to it, in stock as
 	 * well, and is read then.
 	 */
-	history->skips += !!(segment->flags & TH_URG) +
-			  !!(segment->flags & TH_FIN);
+	if (!segment->forged)
+		history->skips += !!(segment->flags & TH_URG) +
+				  !!(segment->flags & TH_FIN);
 
-	options = (segment->nr_options + 3) & ~3;
+	auth_len = fuzz_put_auth(signature, peer, auth);
+	segment->nr_options = fuzz_options_fit(segment,
+					       FUZZ_OPTIONS - auth_len);
+	options = (auth_len + segment->nr_options + 3) & ~3;
 	len = sizeof(*tcp) + options + segment->len;
 	header = fuzz_ip_header(packet, v6, IPPROTO_TCP, len);
 	tcp = (void *)(packet + header);
@@ -677,25 +816,40 @@ static inline void fuzz_arrive(struct fuzz_peer *peer,
 	tcp->th_flags = segment->flags;
 	tcp->window = htons(segment->window);
 	tcp->urg_ptr = htons(segment->urgent);
-	memcpy(tcp + 1, segment->options, segment->nr_options);
+	memcpy(tcp + 1, signature, auth_len);
+	memcpy((char *)(tcp + 1) + auth_len, segment->options,
+	       segment->nr_options);
 	if (damage == FUZZ_HEADER)
 		tcp->doff = fuzz_draw(16);
 	/* Wherever it begins, it is right. */
 	if (tcp->doff >= 5 && tcp->doff * 4 <= len)
-		fuzz_fill(FUZZ_THEIRS, seq, (char *)tcp + tcp->doff * 4,
-			  len - tcp->doff * 4);
+		fuzz_fill(segment->forged ? FUZZ_FORGED : FUZZ_THEIRS, seq,
+			  (char *)tcp + tcp->doff * 4, len - tcp->doff * 4);
+	ends = (struct fuzz_ends){
+		.addresses = packet + (v6 ? 8 : 12), .v6 = v6, .tcp = tcp,
+		.len = len,
+	};
+	if (auth)
+		fuzz_sign(peer, &ends, auth, auth_len);
+	if (wrong)
+		((unsigned char *)(tcp + 1))[wrong] ^= 1 << fuzz_draw(8);
 	tcp->check = connp_fold(fuzz_sum_pseudo(packet + (v6 ? 8 : 12), v6,
 						IPPROTO_TCP, len) +
 				connp_sum(tcp, len));
 	if (damage == FUZZ_CHECKSUM)
 		tcp->check ^= 1 + fuzz_draw(65535);
 
-	fuzz_trace("%u to %u: flags %02x, seq %u (%d), ack %u (%d), %u bytes, window %u, damage %d\n",
-		   peer->port, ours, segment->flags, segment->seq,
+	fuzz_trace("%u to %u: %sflags %02x, seq %u (%d), ack %u (%d), %u bytes, window %u, damage %d\n",
+		   peer->port, ours, segment->forged ? "forged, " : "",
+		   segment->flags, segment->seq,
 		   segment->seq - peer->isn, segment->ack,
 		   segment->ack - history->our_starts[0], segment->len,
 		   segment->window, damage);
 	fuzz_wire_stats.damaged[damage]++;
+	if (segment->forged)
+		fuzz_wire_stats.forged++;
+	else
+		fuzz_wire_stats.signed_in[auth]++;
 	if (damage == FUZZ_FRAGMENTS)
 		fuzz_write_fragments(v6, (void *)tcp, len);
 	else if (damage == FUZZ_CUT)
@@ -794,10 +948,85 @@ static inline void fuzz_check_left(struct fuzz_peer *peer, uint32_t seq,
 			  peer->port, len, seq, history->our_starts[0]);
 }
 
+/* Is this AO's signature of a segment that left, whatever ISNs we have had? */
+static inline bool fuzz_check_ao(const struct fuzz_history *history,
+				 const struct fuzz_ends *ends,
+				 unsigned int offset, unsigned int key)
+{
+	const unsigned char *option = (const unsigned char *)ends->tcp + offset;
+	unsigned int ours = history->nr_our_starts, i, j;
+	unsigned int theirs = history->nr_starts;
+	unsigned char mac[FUZZ_AO_LEN] = {};
+	uint32_t from, to = 0;
+
+	if (ours == FUZZ_STARTS || theirs == FUZZ_STARTS)
+		return true;
+	/* What stock sends when it has no memory to sign with. */
+	if (fuzz_memory_fails && !memcmp(mac, option + 4, sizeof(mac)))
+		return true;
+	if (ends->tcp->syn)
+		ours = 1;
+	if (ends->tcp->syn && !ends->tcp->ack)
+		theirs = 1;
+	/* Newest first: most are of the last connection. */
+	for (i = ours; i--; ) {
+		for (j = theirs; j--; ) {
+			from = ends->tcp->syn ? ntohl(ends->tcp->seq) :
+						history->our_starts[i] - 1;
+			if (!ends->tcp->syn || ends->tcp->ack)
+				to = history->starts[j] - 1;
+			fuzz_mac_ao(ends, offset, key, from, to, mac);
+			if (!memcmp(mac, option + 4, sizeof(mac)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * Our signatures are right, and learnt from. A reset may be for a segment of no
+ * connection: then there is no key to sign it with, or not all that is signed.
+ */
+static inline void fuzz_check_signature(struct fuzz_peer *peer,
+					const struct fuzz_ends *ends)
+{
+	unsigned int md5 = fuzz_find_option(ends->tcp, FUZZ_OPT_MD5);
+	unsigned int ao = fuzz_find_option(ends->tcp, FUZZ_OPT_AO), key;
+	const unsigned char *tcp = (const unsigned char *)ends->tcp;
+	enum fuzz_auth auth = md5 ? FUZZ_MD5 : ao ? FUZZ_AO : FUZZ_UNSIGNED;
+	unsigned char mac[FUZZ_MD5_LEN];
+
+	fuzz_wire_stats.signed_out[auth]++;
+	if (md5) {
+		fuzz_mac_md5(ends, mac);
+		if (memcmp(mac, tcp + md5 + 2, sizeof(mac)))
+			fuzz_fail("port %u: a segment left with a wrong MD5 signature, flags %02x",
+				  peer->port, ends->tcp->th_flags);
+	}
+	if (ends->tcp->rst)
+		return;
+	if (ao) {
+		key = tcp[ao + 2] - FUZZ_AO_SNDID;
+		if (key >= FUZZ_AO_KEYS ||
+		    !fuzz_check_ao(peer->history, ends, ao, key))
+			fuzz_fail("port %u: a segment left with a wrong AO signature, key %u, flags %02x",
+				  peer->port, key, ends->tcp->th_flags);
+		key = tcp[ao + 3] - FUZZ_AO_RCVID;
+		if (key < FUZZ_AO_KEYS)
+			peer->key = key;
+	}
+	if (fuzz_keys.strict && auth != fuzz_keys.kind)
+		fuzz_fail("port %u: a segment left that was not signed, flags %02x",
+			  peer->port, ends->tcp->th_flags);
+	peer->signs = auth;
+}
+
 /* Learn from a segment of ours, which is @len bytes in all. */
 static inline void fuzz_learn(struct fuzz_peer *peer,
-			      const struct tcphdr *tcp, unsigned int len)
+			      const struct fuzz_ends *ends)
 {
+	const struct tcphdr *tcp = ends->tcp;
+	unsigned int len = ends->len;
 	struct fuzz_history *history = peer->history;
 	uint32_t seq = ntohl(tcp->seq), next;
 	unsigned int data;
@@ -814,6 +1043,8 @@ static inline void fuzz_learn(struct fuzz_peer *peer,
 		   ntohl(tcp->ack_seq), ntohl(tcp->ack_seq) - peer->isn, data,
 		   ntohs(tcp->window));
 	fuzz_read_options(peer, tcp);
+	if (fuzz_keys.kind)
+		fuzz_check_signature(peer, ends);
 	/* A reset may be for an ACK out of nowhere, and then tells nothing. */
 	if (tcp->th_flags & TH_RST)
 		return;
@@ -853,6 +1084,7 @@ fuzz_listen_wire(int ms,
 	unsigned int header, packets = 0;
 	struct iphdr *ip = (void *)packet;
 	struct fuzz_peer *peer;
+	struct fuzz_ends ends;
 	struct tcphdr *tcp;
 	ssize_t len;
 	bool v6;
@@ -877,8 +1109,12 @@ fuzz_listen_wire(int ms,
 			       connp_sum(tcp, len)))
 			fuzz_fail("a segment left with a wrong checksum");
 		peer = find(ntohs(tcp->source), ntohs(tcp->dest));
+		ends = (struct fuzz_ends){
+			.addresses = packet + (v6 ? 8 : 12), .v6 = v6,
+			.tcp = tcp, .len = len,
+		};
 		if (peer)
-			fuzz_learn(peer, tcp, len);
+			fuzz_learn(peer, &ends);
 	}
 	return packets;
 }
