@@ -115,7 +115,7 @@ struct squeue_limits {
  * @incoming:	what producers added, newest first
  * @queued:	nodes ever added
  * @bytes:	charge of the nodes that are queued now
- * @dropped:	nodes refused because a limit was reached
+ * @dropped:	nodes refused because a limit was reached, or by the user
  * @handed:	pokes that left the work to a drain under way: the lock was
  *		held, or the thread awake
  * @wakeups:	pokes that woke the thread
@@ -195,6 +195,19 @@ static inline unsigned long squeue_len(const struct squeue *sq)
 	unsigned long drained = smp_load_acquire(&sq->drained);
 
 	return atomic_long_read(&sq->queued) - drained;
+}
+
+/**
+ * squeue_refuse - count work that its user did not enqueue
+ * @sq: the squeue
+ *
+ * For users that have limits of their own, beside those of squeue_enqueue().
+ *
+ * Context: any but NMI.
+ */
+static inline void squeue_refuse(struct squeue *sq)
+{
+	atomic_long_inc(&sq->dropped);
 }
 
 #endif /* _LINUX_SQUEUE_H */

@@ -99,7 +99,7 @@ bool squeue_enqueue(struct squeue *sq, struct llist_node *node,
 	if (unlikely(squeue_len(sq) >= READ_ONCE(limits->max_len) ||
 		     atomic_long_read(&sq->bytes) >=
 		     READ_ONCE(limits->max_bytes))) {
-		atomic_long_inc(&sq->dropped);
+		squeue_refuse(sq);
 		return false;
 	}
 	atomic_long_add(bytes, &sq->bytes);

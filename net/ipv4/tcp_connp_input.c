@@ -107,6 +107,43 @@ static void tcp_connp_keep_dst(const struct sock *sk, struct sk_buff *skb)
 		skb_dst_drop(skb);
 }
 
+/*
+ * A long queue, and what one connection may have on it in any case: the ACKs of
+ * a window are no crowd, and not all references of a socket are of packets.
+ */
+unsigned int tcp_connp_share_len __read_mostly = 256;
+#define TCP_CONNP_SHARE_MIN	128UL
+
+/*
+ * Who sends more than its group can do would have the queue filled, and then
+ * the packets of others refused as often as its own.  So on a long queue nobody
+ * has more than twice its share.  Each packet that is queued has a reference on
+ * its socket, so nothing needs to be counted: there are few others, but for those
+ * of MSG_ZEROCOPY, whose users' share is so much smaller.
+ */
+static bool tcp_connp_crowds(const struct sock *sk,
+			     const struct tcp_connp_group *g)
+{
+	unsigned long len = squeue_len(&g->sq), share;
+
+	if (likely(len <= READ_ONCE(tcp_connp_share_len) &&
+		   atomic_long_read(&g->sq.bytes) <=
+		   READ_ONCE(tcp_connp_limits.max_bytes) / 2))
+		return false;
+	share = 2 * len / max(atomic_read(&g->conns), 1);
+	return refcount_read(&sk->sk_refcnt) > max(share, TCP_CONNP_SHARE_MIN);
+}
+
+static bool tcp_connp_enqueue(const struct sock *sk, struct sk_buff *skb,
+			      struct tcp_connp_group *g)
+{
+	if (unlikely(tcp_connp_crowds(sk, g))) {
+		squeue_refuse(&g->sq);
+		return false;
+	}
+	return squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize);
+}
+
 /**
  * tcp_connp_rcv - queue a packet on the group of its connection
  * @sk: the connection, as found by the lookup
@@ -135,7 +172,7 @@ bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted)
 	BUILD_BUG_ON(offsetof(struct sk_buff, prev) !=
 		     offsetof(struct tcp_connp_msg, kind));
 	skb->prev = (void *)TCP_CONNP_PACKET;
-	if (unlikely(!squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize))) {
+	if (unlikely(!tcp_connp_enqueue(sk, skb, g))) {
 		trace_tcp_connp_drop(g - tcp_connp_groups, squeue_len(&g->sq));
 		skb->sk = NULL;
 		sk_drops_add(sk, skb);

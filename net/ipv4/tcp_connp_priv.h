@@ -51,6 +51,8 @@ extern struct squeue_limits tcp_connp_limits;
 bool tcp_connp_owner_has_work(const struct sock *sk);
 
 /* net/ipv4/tcp_connp_input.c */
+extern unsigned int tcp_connp_share_len;
+
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
 
 /* net/ipv4/tcp_connp_msg.c */

@@ -79,6 +79,15 @@ static struct ctl_table tcp_connp_sysctls[] = {
 		.extra2		= (void *)&tcp_connp_max_len,
 	},
 	{
+		.procname	= "share_packets",
+		.data		= &tcp_connp_share_len,
+		.maxlen		= sizeof(tcp_connp_share_len),
+		.mode		= 0644,
+		.proc_handler	= proc_douintvec_minmax,
+		.extra1		= SYSCTL_ONE,
+		.extra2		= (void *)&tcp_connp_max_len,
+	},
+	{
 		.procname	= "queue_bytes",
 		.data		= &tcp_connp_limits.max_bytes,
 		.maxlen		= sizeof(tcp_connp_limits.max_bytes),

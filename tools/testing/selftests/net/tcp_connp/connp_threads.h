@@ -427,7 +427,7 @@ static inline void connp_throttle(void)
  * takes nothing off the queue meanwhile. The test runs on another CPU.
  */
 static struct connp_sysctl connp_hold_sysctls[] = {
-	{ .name = "cpus" }, { .name = "nice" },
+	{ .name = "cpus" }, { .name = "nice" }, { .name = "share_packets" },
 };
 
 static int connp_hold_cpu, connp_free_cpu;
@@ -461,6 +461,9 @@ static inline void connp_hold_choose(void)
 
 	connp_stay_on(connp_free_cpu);
 	connp_find_threads();
+	/* Whatever a test queues in the meantime is of one connection or two. */
+	if (!connp_sysctl_write(&connp_hold_sysctls[2], "1048576"))
+		ksft_exit_fail_perror("share_packets");
 	snprintf(text, sizeof(text), "%d", connp_hold_cpu);
 	if (connp_nr_tids == 1 &&
 	    !connp_sysctl_write(&connp_hold_sysctls[0], text))

@@ -13,11 +13,16 @@
 #define DROP_EVENT	CONNP_TRACING "events/skb/kfree_skb/enable"
 #define REASON		"TCP_CONNP_QUEUE"
 
-enum { BUDGET, QUEUE_PACKETS, QUEUE_BYTES, LIMITS };
+/* Of a sender of too many, and of another one: less than what all may have. */
+#define CROWD		400
+#define CROWD_SHARE	"64"
+#define FEW		100
+
+enum { BUDGET, QUEUE_PACKETS, QUEUE_BYTES, SHARE_PACKETS, LIMITS };
 
 static struct connp_sysctl limits[LIMITS] = {
 	{ .name = "budget" }, { .name = "queue_packets" },
-	{ .name = "queue_bytes" },
+	{ .name = "queue_bytes" }, { .name = "share_packets" },
 };
 
 static size_t transfer;
@@ -111,6 +116,45 @@ static void test(unsigned int limit, const char *value, const char *column)
 			 limits[limit].name, value, column);
 }
 
+/*
+ * Two peers of one group, whose thread is held. One sends more than its share of
+ * the queue, which is refused; what the other one sends after it is not.
+ */
+static void test_share(void)
+{
+	long before, crowd, others;
+	struct connp_peer peers[2];
+	char data[FEW];
+	unsigned int i;
+
+	if (!threads) {
+		ksft_test_result_skip("share_packets: no thread can be held\n");
+		return;
+	}
+	for (i = 0; i < 2; i++)
+		connp_peer_connect_in(&peers[i], connp_held_group);
+	set_limit(SHARE_PACKETS, CROWD_SHARE);
+	before = connp_groups("drops");
+	connp_hold();
+	for (i = 0; i < CROWD; i++)
+		connp_arrive(&peers[0], TH_ACK | TH_PUSH, "a", 1);
+	crowd = connp_groups("drops") - before;
+	for (i = 0; i < FEW; i++)
+		connp_arrive(&peers[1], TH_ACK | TH_PUSH, "b", 1);
+	others = connp_groups("drops") - before - crowd;
+	connp_release();
+	connp_recv(peers[1].fd, data, FEW);
+	connp_wait_drained();
+	set_limit(SHARE_PACKETS, limits[SHARE_PACKETS].saved);
+	for (i = 0; i < 2; i++)
+		connp_peer_reset(&peers[i]);
+	ksft_print_msg("of %u packets of one peer %ld were refused, of %u of another %ld\n",
+		       CROWD, crowd, FEW, others);
+	ksft_test_result(crowd > 0 && crowd < CROWD && !others,
+			 "share_packets=%s: who sends too much is refused, others are not\n",
+			 CROWD_SHARE);
+}
+
 static void test_drop_reason(void)
 {
 	if (access(DROP_EVENT, W_OK)) {
@@ -138,7 +182,7 @@ int main(void)
 	if (threads)
 		connp_hold_open();
 	connp_guard(restore_limits);
-	connp_start(9, 120);
+	connp_start(10, 120);
 	if (threads) {
 		connp_hold_choose();
 		connp_peer_start(10);
@@ -150,6 +194,7 @@ int main(void)
 	test(BUDGET, "1", "kicks");
 	test(QUEUE_PACKETS, "1", "drops");
 	test(QUEUE_BYTES, "65536", "drops");
+	test_share();
 	test_drop_reason();
 	ksft_test_result(transfer_all(), "with the limits restored\n");
 	ksft_test_result(connp_wait_drained(),

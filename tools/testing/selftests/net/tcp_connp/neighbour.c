@@ -19,7 +19,6 @@
 #include <sys/resource.h>
 
 #include "connp_peer.h"
-#include "connp_threads.h"
 #include "connp_withheld.h"
 
 #define KEPT		0.8
@@ -31,13 +30,8 @@
 /* ...and so long, in ms, at least. */
 #define PERIOD_MIN	20
 #define MAX_PAIRS	9
-/*
- * Tiny segments at a time, and for a thread at most in a ms: about as many as
- * stock takes from one sender here, which does the work itself. A thread would
- * take as many as the sender can make, and more than it can do.
- */
+/* Tiny segments at a time. */
 #define TINY_BATCH	64
-#define TINY_MAX	50
 
 struct neighbour {
 	const char *name;
@@ -53,8 +47,6 @@ struct neighbour {
 static struct connp_pair *flows;
 static unsigned int nr_flows;
 static int epoll;
-/* Somebody else does the work that a sender makes. */
-static bool threads;
 /* Bytes of all flows ever sent, and received. */
 static size_t sent, received;
 static double period;
@@ -394,7 +386,6 @@ static void peer_close(void)
 /* Bytes here and there in the window, so that none joins another. */
 static void send_tiny(void)
 {
-	double began = connp_ms();
 	struct connp_packet packet;
 	unsigned int i;
 
@@ -406,9 +397,6 @@ static void send_tiny(void)
 	}
 	deeds += i;
 	connp_forget_left();
-	while (!stopping && threads &&
-	       connp_ms() - began < (double)TINY_BATCH / TINY_MAX)
-		usleep(100);
 }
 
 static void flood(void)
@@ -567,8 +555,6 @@ int main(void)
 	unsigned int i;
 	long before;
 
-	/* Before it is in another namespace, where nothing says so. */
-	threads = connp_has_threads();
 	connp_start(ARRAY_SIZE(neighbours) + 2, connp_full() ? 1800 : 240);
 	one_bucket();
 	nr_flows = connp_loops(connp_full() ? 1000 : 128);

@@ -68,6 +68,7 @@ echo "TAP version 13"
 check budget 1 1024
 check queue_packets 1 1048576
 check queue_bytes 65536 1073741824
+check share_packets 1 1048576
 read -r _ org _ </proc/net/tcp_connp
 case $org in
 connp-t)
