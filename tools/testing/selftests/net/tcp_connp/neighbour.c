@@ -23,8 +23,13 @@
 
 #define KEPT		0.8
 #define MESSAGE		256
-/* Messages that each flow sends in a window. */
+/*
+ * Messages that each flow sends in a window, which is shorter where the machine is
+ * so slow that it would take longer than this, in ms.
+ */
 #define ROUNDS		16
+#define ROUNDS_MIN	2
+#define WINDOW_MAX	2500
 /* A round takes so many times as long as it would at full speed... */
 #define SPARE		5
 /* ...and so long, in ms, at least. */
@@ -50,6 +55,7 @@ static int epoll;
 /* Bytes of all flows ever sent, and received. */
 static size_t sent, received;
 static double period;
+static unsigned int rounds = ROUNDS;
 
 static atomic_bool stopping;
 /* What the neighbour has done: packets sent, calls that stalled. */
@@ -94,23 +100,23 @@ static void receive(int timeout)
 }
 
 /*
- * All flows send @rounds messages, each when it is due; at full speed without a
+ * All flows send @times messages, each when it is due; at full speed without a
  * period. Returns the throughput until all of them have arrived, in messages
  * per ms.
  */
-static double window(unsigned int rounds)
+static double window(unsigned int times)
 {
 	static const char message[MESSAGE];
-	unsigned int due, all = rounds * nr_flows, i = 0;
+	unsigned int due, all = times * nr_flows, i = 0;
 	double start = connp_ms(), passed = 0;
 	/* What arrives so late makes no difference any more. */
-	double patience = 4 * rounds * period;
+	double patience = 4 * times * period;
 	size_t before = received;
 
 	while (received - before < (size_t)all * MESSAGE &&
 	       (!period || passed < patience)) {
 		due = all;
-		if (period && passed < rounds * period)
+		if (period && passed < times * period)
 			due = passed / period * nr_flows;
 		for (; i < due; i++, sent += MESSAGE)
 			if (send(flows[i % nr_flows].client, message, MESSAGE,
@@ -141,8 +147,12 @@ static void choose_period(void)
 	period = SPARE * nr_flows / rate;
 	if (period < PERIOD_MIN)
 		period = PERIOD_MIN;
-	ksft_print_msg("%u flows at %.1f messages/ms, of %.1f\n", nr_flows,
-		       nr_flows / period, rate);
+	if (!connp_full() && rounds * period > WINDOW_MAX)
+		rounds = WINDOW_MAX / period;
+	if (rounds < ROUNDS_MIN)
+		rounds = ROUNDS_MIN;
+	ksft_print_msg("%u flows at %.2f messages/ms, of %.1f, %u in a window\n",
+		       nr_flows, nr_flows / period, rate, rounds);
 }
 
 static int compare(const void *a, const void *b)
@@ -174,13 +184,13 @@ static double window_with(struct neighbour *neighbour)
 
 	if (!neighbour->attack) {
 		neighbour->begin();
-		rate = window(ROUNDS);
+		rate = window(rounds);
 		neighbour->end();
 		return rate;
 	}
 	stopping = false;
 	thread = connp_thread(attack_run, neighbour);
-	rate = window(ROUNDS);
+	rate = window(rounds);
 	stopping = true;
 	pthread_join(thread, NULL);
 	return rate;
@@ -199,7 +209,7 @@ static void test(struct neighbour *neighbour)
 	}
 	deeds = 0;
 	for (i = 0; i < pairs; i++) {
-		without[i] = window(ROUNDS);
+		without[i] = window(rounds);
 		settle();
 		with[i] = window_with(neighbour);
 		settle();
