@@ -16,15 +16,20 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 # name @ organisation @ test @ file in the kernel tree @ the defect, for sed.
-# There is none for lives, whose defect takes two changes, as a packet that is
-# late is stopped in two places; nor for abuse and disturbed, which luck decides.
-# What was tried for output made no difference to be seen: a push that was forced
-# is of full segments, which are sent at any rate. And a poke that is lost is no
-# stall in ConnP-L, for the peer's loss probe brings the next one: that pokes are
-# not lost is for tools/testing/squeue to show.
+# For abuse and disturbed these are what makes them fail whatever they meet; most
+# of what they look for is a matter of luck. That a packet which is late is nothing
+# to the next life of its socket is ensured in two places, so no single defect
+# shows it. A cork that is ignored, a push that is forced and a device that queued
+# packets hold were tried, and not noticed by output and device. And a poke that is
+# lost is no stall in ConnP-L, for the peer's loss probe brings the next one: that
+# pokes are not lost is for tools/testing/squeue to show.
 defects='
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
 a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
+a FIN behind a close is lost@connp-t@lives@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
+an opened window is not announced@connp-t@output@net/ipv4/tcp_connp_output.c@/^void tcp_connp_release_cb/,/^}/s/__tcp_cleanup_rbuf(sk, 1);/;/
+who leaves its group alive is still counted@connp-l@abuse@net/ipv4/tcp_connp.c@/^void tcp_connp_unbind/,/^}/s/tcp_connp_forget(sk);/sk->sk_connp = NULL;/
+who is killed lives@connp-l@disturbed@net/ipv4/tcp.c@s/if (!tcp_connp_call(sk, tcp_abort_owned, err, NULL))/if (false)/
 a new address without a new place in the table@connp-l@dynaddr@net/ipv4/af_inet.c@s/return __sk_prot_rehash(sk);/return 0;/
 who has ended is still counted@connp-l@storm@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
 calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(&g->calls);//
@@ -37,10 +42,12 @@ threads do not come back with their CPU@connp-t@hotplug@net/ipv4/tcp_connp_threa
 threads are real-time tasks@connp-t@starve@net/ipv4/tcp_connp_thread.c@s/\.sched_policy\t= SCHED_BATCH,/.sched_policy = SCHED_FIFO, .sched_priority = 90,/
 nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= tcp_connp_nice,/.sched_nice = 0,/
 a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
+one connection may have all of a queue@connp-t@limits@net/ipv4/tcp_connp_input.c@s/unlikely(tcp_connp_crowds(sk, g))/false/
 last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
 one wake-up in a thousand is lost@connp-t@pingpong@kernel/locking/squeue.c@/^static void squeue_wake/,/^}/s/atomic_long_inc(&sq->wakeups);/&\n\t\tif (!(atomic_long_read(\&sq->wakeups) % 1000))\n\t\t\treturn;/
 all may read the counters@connp-l@groups@net/ipv4/tcp_connp_proc.c@s/0400/0444/
 a timer goes past the queue@connp-t@netns@net/ipv4/tcp_connp_msg.c@/^bool tcp_connp_post(/,/^}/s/!g ||/!g || kind == TCP_CONNP_RETRANS ||/
+relief has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_lock.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_relief,//
 a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_budget,//
 '
 
