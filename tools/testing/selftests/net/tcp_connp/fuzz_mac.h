@@ -12,7 +12,6 @@
 #define FUZZ_MAC_H
 
 #include <linux/if_alg.h>
-#include <sys/uio.h>
 
 #include "connp_peer.h"
 
