@@ -7,11 +7,12 @@
 # profile.py makes of counts; known.c in a guest, with what it says its windows
 # have to have, with two vCPUs and with one, where the emulator does other things
 # for atomic instructions; then that the plugin refuses what it does not
-# understand.  The kernels of MsgP and UP have to be built.
+# understand.  MsgP's kernel has to be built.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
 O=$BUILD/tcgprof
+kernel=$(org_builddir msgp)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 count=0
@@ -46,13 +47,12 @@ native()
 	verdict "$status" "$2 ends well" "$work/errors"
 }
 
-# known NAME ORG [OPTIONS]: run it in a guest under the profiler.
+# known NAME CPUS [OPTIONS]: run it in a guest under the profiler.
 known()
 {
-	kernel=$(org_builddir "$2")
 	rm -f "$work"/w.*
 	status=0
-	"$TOP/scripts/guest-run.py" --org "$2" --cpus 2 --timeout 120 \
+	"$TOP/scripts/guest-run.py" --org msgp --cpus "$2" --timeout 120 \
 		--copy "$O/known:/bin/known" --plugin \
 		"$O/tcgprof.so,symbols=$kernel/System.map,out=$work/w${3:-}" \
 		-- /bin/known >"$work/expected" 2>"$work/errors" || status=$?
@@ -117,9 +117,9 @@ native "$O/cache-test" model
 native "$O/cache-test-tsan" "model, ThreadSanitizer"
 native "$TOP/scripts/rig/profiler-tests.py" "report"
 
-! known MsgP msgp || compare MsgP
-! known UP up || compare UP
-! known "instructions only" msgp ,cache=none ||
+! known "two vCPUs" 2 || compare "two vCPUs"
+! known "one vCPU" 1 || compare "one vCPU"
+! known "instructions only" 2 ,cache=none ||
 	compare "instructions only" insns
 
 map=$kernel/System.map
