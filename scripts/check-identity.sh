@@ -21,6 +21,8 @@ set -eu
 msgp=$(org_builddir msgp)
 work=$BUILD/identity
 base=$work/linux
+# Not ccache_anywhere: the name of this tree is to be cut off by kbuild's option,
+# and options of that kind are not among what ccache tells objects apart by.
 export CCACHE_NOHASHDIR=1
 
 # An object as text.  The assembler has turned references to local symbols
@@ -101,7 +103,7 @@ renumber()
 # Of what the kernel is linked from, what was compiled with a touched file.
 touched_objects()
 {
-	sed "s|^|$LINUX/|" "$work/touched" >"$work/patterns"
+	sed "s|^|/linux/|" "$work/touched" >"$work/patterns"
 	find net kernel lib mm fs drivers arch init -name '.*.o.cmd' \
 		-exec grep -lF -f "$work/patterns" {} + |
 		sed 's|/\.\([^/]*\)\.cmd$|/\1|' | sort | comm -12 - "$work/linked"

@@ -53,8 +53,10 @@ kmake()
 {
 	cc=gcc
 	! command -v ccache >/dev/null || cc='ccache gcc'
-	CCACHE_NOHASHDIR=1 make -C "$LINUX" --no-print-directory O="$style" \
-		CC="$cc" HOSTCC="$cc" LOCALVERSION= -j"$(nproc)" "$@"
+	ccache_anywhere
+	make -C "$LINUX" --no-print-directory O="$style" \
+		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+		KCFLAGS="$FILE_PREFIX" -j"$(nproc)" "$@"
 }
 
 # objects ORG FILE...: of these C files, what ORG's kernel is linked from, and

@@ -31,9 +31,7 @@ esac
 cc=gcc
 if command -v ccache >/dev/null; then
 	cc='ccache gcc'
-	# The object directory differs between organisations, and nothing in
-	# an object depends on it.
-	export CCACHE_NOHASHDIR=1
+	ccache_anywhere
 fi
 
 # An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
@@ -41,6 +39,7 @@ kmake()
 {
 	make -C "$LINUX" --no-print-directory O="$out" \
 		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+		KCFLAGS="$FILE_PREFIX" \
 		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
 }

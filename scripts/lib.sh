@@ -64,6 +64,18 @@ series_id()
 	 series) 2>/dev/null | sha256sum
 }
 
+# ccache_anywhere: have ccache know an object again whatever directory this
+# clone is in, as nothing in an object depends on it: the names of the kernel's
+# directories are taken relative to where the compiler runs, build/ORG.
+ccache_anywhere()
+{
+	export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD"
+}
+
+# For __FILE__, from which kbuild cuts off only what isn't relative.
+# shellcheck disable=SC2034
+FILE_PREFIX='-fmacro-prefix-map=../linux/='
+
 # recorded_command OBJDIR OBJECT SOURCE: how kbuild compiled OBJECT in OBJDIR,
 # with SOURCE in the place of build/linux.  To be run where what the command
 # names relative to OBJDIR (include, tools, ...) can be found.
@@ -79,7 +91,8 @@ recorded_command()
 export_base()
 {
 	mkdir -p "$1"
-	xargs sed -n "s|^source_.* $LINUX/||p
+	xargs sed -n "s| \.\./linux/| $LINUX/|
+		      s|^source_.* $LINUX/||p
 		      s|^  $LINUX/\([^ ]*\).*|\1|p" |
 		sed ':up; s|[^/]*/\.\./||; t up' | sort -u >"$1/.read"
 	GIT_INDEX_FILE=$1/.index git -C "$LINUX" read-tree base
