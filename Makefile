@@ -30,6 +30,7 @@ help:
 	@echo '    HOST=server      not in guests, but on this machine, over ssh, with the kernel'
 	@echo '    CLIENTS="a b"    that it has booted; these are behind its NICs'
 	@echo 'make test            every check and test, in short; what CI runs'
+	@echo '    MINUTES=80       leave out what would end later, and say so (nothing: no limit)'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
 	@echo '    SOAK=20          everything that may go wrong at once: so many minutes each'

@@ -76,6 +76,29 @@ ccache_anywhere()
 # shellcheck disable=SC2034
 FILE_PREFIX='-fmacro-prefix-map=../linux/='
 
+# in_time KIND: would one more run of this kind, going by the longest that took()
+# was told of since test.sh began, end before $DEADLINE (seconds of date +%s)?
+# Without one it always would.
+in_time()
+{
+	[ -n "${DEADLINE:-}" ] || return 0
+	longest=$(cat "$BUILD/test/took-$1" 2>/dev/null || echo 0)
+	[ $(($(date +%s) + longest)) -le "$DEADLINE" ]
+}
+
+# took KIND BEGIN: a run of this kind, begun then, has ended.
+took()
+{
+	[ -n "${DEADLINE:-}" ] || return 0
+	longest=$(cat "$BUILD/test/took-$1" 2>/dev/null || echo 0)
+	seconds=$(($(date +%s) - $2))
+	[ "$seconds" -le "$longest" ] || echo "$seconds" >"$BUILD/test/took-$1"
+}
+
+# What the lines of runs that were left out say.
+# shellcheck disable=SC2034
+NO_TIME='# SKIP it would not have ended within MINUTES'
+
 # recorded_command OBJDIR OBJECT SOURCE: how kbuild compiled OBJECT in OBJDIR,
 # with SOURCE in the place of build/linux.  To be run where what the command
 # names relative to OBJDIR (include, tools, ...) can be found.
