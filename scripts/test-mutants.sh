@@ -11,18 +11,18 @@
 #
 # The tree is left alone: the defect is mounted over one file, and a copy of the
 # build directory over the build directory, in a mount namespace that ends with
-# this script. Needs root for that, and the kernels of connp-l and connp-t built.
+# this script. Needs root for that.
 set -eu
 . "$(dirname "$0")/lib.sh"
 
-# name @ organisation @ test @ file in the kernel tree @ the defect, for sed.
+# name @ organisation[ variant] @ test @ file in the kernel tree @ the defect, for sed.
 # For abuse and disturbed these are what makes them fail whatever they meet; most
 # of what they look for is a matter of luck. That a packet which is late is nothing
 # to the next life of its socket is ensured in two places, so no single defect
-# shows it. A cork that is ignored, a push that is forced and a device that queued
-# packets hold were tried, and not noticed by output and device. And a poke that is
-# lost is no stall in ConnP-L, for the peer's loss probe brings the next one: that
-# pokes are not lost is for tools/testing/squeue to show.
+# shows it. A cork that is ignored and a push that is forced were tried, and not
+# noticed by output. And a poke that is lost is no stall in ConnP-L, for the peer's
+# loss probe brings the next one: that pokes are not lost is for
+# tools/testing/squeue to show.
 defects='
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
 a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return g/return false \&\& g/
@@ -43,6 +43,8 @@ threads are real-time tasks@connp-t@starve@net/ipv4/tcp_connp_thread.c@s/\.sched
 nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= tcp_connp_nice,/.sched_nice = 0,/
 a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
 one connection may have all of a queue@connp-t@limits@net/ipv4/tcp_connp_input.c@s/unlikely(tcp_connp_crowds(sk, g))/false/
+queued packets keep their device@connp-l@device@net/ipv4/tcp_connp_input.c@s/^\tskb->sk = sk;/&\n\tdev_get_by_index(sock_net(sk), skb->skb_iif);/
+signatures do not matter@connp-l debug@fuzz@net/ipv4/tcp.c@s/if (likely(!md5_location \&\& !aoh)) {/if (sk)\n\t\treturn SKB_NOT_DROPPED_YET;\n\t&/
 last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
 one wake-up in a thousand is lost@connp-t@pingpong@kernel/locking/squeue.c@/^static void squeue_wake/,/^}/s/atomic_long_inc(&sq->wakeups);/&\n\t\tif (!(atomic_long_read(\&sq->wakeups) % 1000))\n\t\t\treturn;/
 all may read the counters@connp-l@groups@net/ipv4/tcp_connp_proc.c@s/0400/0444/
@@ -76,70 +78,72 @@ wanted()
 	return 1
 }
 
-# guest ORG COMMAND...: its status is the command's, or the rig's.
+# guest COMMAND...: its status is the command's, or the rig's.
 guest()
 {
-	org=$1
-	shift
-	"$TOP/scripts/guest-run.py" --org "$org" --timeout 300 -- "$@" \
-		>"$work/log" 2>&1
+	"$TOP/scripts/guest-run.py" --org "$ORG" ${VARIANT:+--variant "$VARIANT"} \
+		--timeout 600 -- "$@" >"$work/log" 2>&1
 }
 
-# noticed ORG TEST FILE SED: build the mutant and run its test; says what is
-# wrong, if anything is.
+# noticed TEST FILE SED: build the mutant of $ORG's $VARIANT and run its test;
+# says what is wrong, if anything is.
 noticed()
 {
-	cp "$LINUX/$3" "$work/source"
-	sed -i "$4" "$work/source"
-	if cmp -s "$LINUX/$3" "$work/source"; then
-		echo "sed changes nothing in $3"
+	cp "$LINUX/$2" "$work/source"
+	sed -i "$3" "$work/source"
+	if cmp -s "$LINUX/$2" "$work/source"; then
+		echo "sed changes nothing in $2"
+		return 1
+	fi
+	kernel=$(org_builddir "$ORG" "$VARIANT")
+	if ! "$TOP/scripts/kernel.sh" >"$work/log" 2>&1; then
+		echo "the kernel does not build without the mutant"
 		return 1
 	fi
 	rm -rf "$work/build"
-	cp -a --reflink=auto "$(org_builddir "$1")" "$work/build"
-	mount --bind "$work/build" "$(org_builddir "$1")"
-	mount --bind "$work/source" "$LINUX/$3"
+	cp -a --reflink=auto "$kernel" "$work/build"
+	mount --bind "$work/build" "$kernel"
+	mount --bind "$work/source" "$LINUX/$2"
 	status=0
-	ORG=$1 "$TOP/scripts/kernel.sh" >"$work/log" 2>&1 || status=1
-	umount "$LINUX/$3"
+	"$TOP/scripts/kernel.sh" >"$work/log" 2>&1 || status=1
+	umount "$LINUX/$2"
 	if [ $status != 0 ]; then
 		echo "the mutant does not build"
-	elif ! guest "$1" true; then
+	elif ! guest true; then
 		echo "the mutant does not boot"
 		status=1
-	elif guest "$1" env FUZZ_SEED="$fuzz_seed" "/selftests/$2"; then
-		echo "$2 passes"
+	elif guest env FUZZ_SEED="$fuzz_seed" "/selftests/$1"; then
+		echo "$1 passes"
 		status=1
 	fi
-	umount "$(org_builddir "$1")"
+	umount "$kernel"
 	return $status
 }
 
 make -s -C "$TOP/tools/testing/selftests/net/tcp_connp" O="$BUILD/selftests" \
 	LINUX="$LINUX" >&2
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
-for org in connp-l connp-t; do
-	[ -e "$(org_builddir $org)/arch/x86/boot/bzImage" ] ||
-		die "the kernel of $org is not built; run 'make kernel ORG=$org'"
-done
 # The one that found such a defect.
 fuzz_seed=0x3c9e76017a6ec56f
 
 echo "TAP version 13"
 printf '%s\n' "$defects" >"$work/defects"
-while IFS=@ read -r name org test file defect; do
+while IFS=@ read -r name built test file defect; do
 	if [ -z "$name" ] || ! wanted "$name" "$@"; then
 		continue
 	fi
 	count=$((count + 1))
-	say "$org: $name"
-	if why=$(noticed "$org" "$test" "$file" "$defect"); then
-		echo "ok $count - $org, $name: $test fails"
+	say "$built: $name"
+	export ORG="${built% *}"
+	VARIANT=${built#"$ORG"}
+	export VARIANT="${VARIANT# }"
+	if why=$(noticed "$test" "$file" "$defect"); then
+		echo "ok $count - $built, $name: $test fails"
 		grep -E '^not ok|BUG|WARNING|guest-run' "$work/log" |
 			head -n 3 | sed 's/^/# /'
 	else
 		failed=$((failed + 1))
-		echo "not ok $count - $org, $name: $why"
+		echo "not ok $count - $built, $name: $why"
 		tail -n 20 "$work/log" | sed 's/^/# /'
 	fi
 done <"$work/defects"
