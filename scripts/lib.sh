@@ -76,23 +76,27 @@ ccache_anywhere()
 # shellcheck disable=SC2034
 FILE_PREFIX='-fmacro-prefix-map=../linux/='
 
-# in_time KIND: would one more run of this kind, going by the longest that took()
-# was told of since test.sh began, end before $DEADLINE (seconds of date +%s)?
-# Without one it always would.
+# longest KIND: how many seconds the longest run of this kind took that took()
+# was told of since test.sh began.
+longest()
+{
+	cat "$BUILD/test/took-$1" 2>/dev/null || echo 0
+}
+
+# in_time KIND: would one more run of this kind, going by the longest, end before
+# $DEADLINE (seconds of date +%s)? Without one it always would.
 in_time()
 {
-	[ -n "${DEADLINE:-}" ] || return 0
-	longest=$(cat "$BUILD/test/took-$1" 2>/dev/null || echo 0)
-	[ $(($(date +%s) + longest)) -le "$DEADLINE" ]
+	[ -z "${DEADLINE:-}" ] ||
+		[ $(($(date +%s) + $(longest "$1"))) -le "$DEADLINE" ]
 }
 
 # took KIND BEGIN: a run of this kind, begun then, has ended.
 took()
 {
 	[ -n "${DEADLINE:-}" ] || return 0
-	longest=$(cat "$BUILD/test/took-$1" 2>/dev/null || echo 0)
 	seconds=$(($(date +%s) - $2))
-	[ "$seconds" -le "$longest" ] || echo "$seconds" >"$BUILD/test/took-$1"
+	[ "$seconds" -le "$(longest "$1")" ] || echo "$seconds" >"$BUILD/test/took-$1"
 }
 
 # What the lines of runs that were left out say.
