@@ -22,16 +22,25 @@
 #define MESSAGE_EVENT	CONNP_TRACING "events/tcp_connp/tcp_connp_message/enable"
 
 /*
- * How long threads are kept from running. The kernel sees to it that others
- * get 50 ms a second of a CPU that a real-time task occupies.
+ * How long threads are kept from running at least, for timers, and at most: all
+ * else that runs on their CPU starves as well.
  */
-#define STARVE_MS	800
+#define STARVE_MS	2000
+#define STARVE_MAX_MS	(CONNP_HOG_SECONDS * 1000 / 2)
 
 /* How old the timer of a closed window may be then. */
 #define TIMER_MS	(2 * RTO_MIN)
 
+/* A namespace that is going to die: what is in it, and how to tell them. */
+struct dying {
+	pid_t pids[PROCESSES];
+	int ready;		/* a byte of each that is where it should be */
+	int calm, go;		/* to be closed */
+};
+
 static struct connp_sysctl cpus = { .name = "cpus" };
-static bool may_starve;
+static struct connp_sysctl niceness = { .name = "nice" };
+static bool may_starve, traces;
 static int last_cpu;
 
 static void set_buckets(unsigned int buckets)
@@ -92,10 +101,10 @@ static void fill(struct connp_pair *pair)
 }
 
 /* The child's end: when told to, leave it to _exit() to close things. */
-static void die(unsigned int number, int ready, int go)
+static void die(unsigned int number, int ready, int calm, int go)
 {
 	enum connp_family family = number % 2 ? CONNP_V4 : CONNP_V6;
-	struct pollfd told = { .fd = go, .events = POLLIN };
+	struct pollfd told = { .fd = calm, .events = POLLIN };
 	struct connp_pair plain, packets, full;
 	char byte = 'x';
 
@@ -119,90 +128,68 @@ static void die(unsigned int number, int ready, int go)
 		recv(full.server, much, sizeof(much), MSG_DONTWAIT);
 		fill(&full);
 	}
-	if (read(go, &byte, 1) != 1)
+	/* Now there is nothing more of this process until it ends. */
+	if (write(ready, &byte, 1) != 1 || read(go, &byte, 1))
 		_exit(KSFT_FAIL);
 	send(packets.client, much, 1000, MSG_DONTWAIT);
 	send(plain.client, much, 1000, MSG_DONTWAIT);
 	_exit(0);
 }
 
+static void wait_ready(const struct dying *dying)
+{
+	unsigned int i;
+	char byte;
+
+	for (i = 0; i < PROCESSES; i++)
+		if (read(dying->ready, &byte, 1) != 1)
+			ksft_exit_fail_msg("a process has ended early\n");
+}
+
 /* A namespace with all these processes in it, and one end of DEVICE. */
-static void start_dying(unsigned int buckets, pid_t *pids, int *go)
+static void start_dying(unsigned int buckets, struct dying *dying)
 {
 	int ours = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	int ready[2], pipe_go[2];
-	char command[128], byte;
+	int ready[2], calm[2], go[2];
+	char command[128];
 	unsigned int i;
 
-	if (ours < 0 || pipe(ready) || pipe(pipe_go))
+	if (ours < 0 || pipe(ready) || pipe(calm) || pipe(go))
 		ksft_exit_fail_perror("pipe");
 	set_buckets(buckets);
 	connp_new_netns();
 	fflush(stdout);
 	for (i = 0; i < PROCESSES; i++) {
-		pids[i] = fork();
-		if (pids[i] < 0)
+		dying->pids[i] = fork();
+		if (dying->pids[i] < 0)
 			ksft_exit_fail_perror("fork");
-		if (pids[i])
+		if (dying->pids[i])
 			continue;
 		close(ours);
-		die(i, ready[1], pipe_go[0]);
+		close(ready[0]);
+		close(calm[1]);
+		close(go[1]);
+		die(i, ready[1], calm[0], go[0]);
 	}
 	if (setns(ours, CLONE_NEWNET))
 		ksft_exit_fail_perror("setns");
 	close(ours);
 	close(ready[1]);
-	close(pipe_go[0]);
-	for (i = 0; i < PROCESSES; i++)
-		if (read(ready[0], &byte, 1) != 1)
-			ksft_exit_fail_msg("a process has ended early\n");
-	close(ready[0]);
+	close(calm[0]);
+	close(go[0]);
+	dying->ready = ready[0];
+	dying->calm = calm[1];
+	dying->go = go[1];
+	wait_ready(dying);
 	snprintf(command, sizeof(command),
 		 "ip link add " DEVICE " type veth peer name connp netns %d 2>/dev/null",
-		 pids[0]);
+		 dying->pids[0]);
 	if (system(command))
 		ksft_print_msg("a veth device can't be made\n");
-	*go = pipe_go[1];
 }
 
-static void go_on(int go)
-{
-	static const char bytes[PROCESSES];
-
-	if (write(go, bytes, sizeof(bytes)) != sizeof(bytes))
-		ksft_exit_fail_perror("write");
-	close(go);
-}
-
-/*
- * Have all of them end while no thread runs. Returns whether none did run, and
- * each has a close() pending, a packet, data to send, and perhaps a timer.
- */
-static bool starve(int go)
-{
-	long calls = connp_groups("sync"), drained, pending;
-	double began;
-	pid_t hog;
-
-	/* Now, because that may need all CPUs. */
-	if (!access(MESSAGE_EVENT, W_OK))
-		connp_trace(MESSAGE_EVENT, true);
-	hog = connp_hog_start(last_cpu);
-	began = connp_ms();
-	drained = connp_groups("drained");
-	go_on(go);
-	while (connp_ms() - began < STARVE_MS)
-		usleep(10000);
-	calls = connp_groups("sync") - calls;
-	drained = connp_groups("drained") - drained;
-	pending = connp_groups("queued") - connp_groups("drained");
-	connp_hog_stop(hog);
-	ksft_print_msg("%ld messages were queued, %ld of them calls; %ld were drained\n",
-		       pending, calls, drained);
-	return !drained && calls == PROCESSES && pending > 3 * PROCESSES;
-}
-
-static void test_kinds(bool starved)
+/* The kinds of messages that were not taken off the queues. */
+static unsigned int missing_kinds(void)
 {
 	static const char * const kinds[] = {
 		"packet", "output", "call", "keepalive", "retrans",
@@ -210,49 +197,85 @@ static void test_kinds(bool starved)
 	unsigned int i, missing = 0;
 	char text[32];
 
-	if (!may_starve) {
-		ksft_test_result_skip("messages are queued: no thread can be starved\n");
-		return;
-	}
-	if (access(MESSAGE_EVENT, W_OK)) {
-		ksft_test_result(starved, "messages are queued\n");
-		return;
-	}
-	connp_trace(MESSAGE_EVENT, false);
-	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
+	for (i = 0; traces && i < ARRAY_SIZE(kinds); i++) {
 		snprintf(text, sizeof(text), "kind=%s ", kinds[i]);
 		if (connp_traced(text))
 			continue;
 		ksft_print_msg("no message of kind %s\n", kinds[i]);
 		missing++;
 	}
-	ksft_test_result(starved && !missing,
-			 "messages of all kinds are queued\n");
+	return missing;
+}
+
+/*
+ * Have all of them end while no thread runs. Returns whether none did run, and
+ * each has a close() pending, a packet, data to send, and perhaps a timer.
+ */
+static bool starve(const struct dying *dying)
+{
+	long calls = connp_groups("sync"), called, drained, pending;
+	unsigned int i;
+	double began;
+	pid_t hog;
+
+	/* Now, because that may need all CPUs. */
+	if (traces)
+		connp_trace(MESSAGE_EVENT, true);
+	/* How long processes take to end is for the machine to say. */
+	for (i = 0; i < connp_nr_tids; i++)
+		connp_set_fifo(connp_tids[i], CONNP_LOW_PRIORITY);
+	hog = connp_hog_start(last_cpu);
+	began = connp_ms();
+	drained = connp_groups("drained");
+	close(dying->go);
+	do {
+		usleep(10000);
+		called = connp_groups("sync") - calls;
+	} while (connp_ms() - began < STARVE_MS ||
+		 (called < PROCESSES && connp_ms() - began < STARVE_MAX_MS));
+	drained = connp_groups("drained") - drained;
+	pending = connp_groups("queued") - connp_groups("drained");
+	connp_hog_stop(hog);
+	connp_sysctl_restore(&niceness);
+	ksft_print_msg("%ld messages were queued, %ld of them calls; %ld were drained\n",
+		       pending, called, drained);
+	return !drained && called == PROCESSES && pending > 3 * PROCESSES;
 }
 
 static void test_dying(unsigned int buckets)
 {
 	long before = connp_conns();
-	pid_t pids[PROCESSES];
+	struct dying dying;
 	unsigned int i, bad = 0;
-	bool had_device, starved = false;
-	int go, status;
+	bool had_device, starved = false, drained;
+	int status;
 
-	start_dying(buckets, pids, &go);
+	start_dying(buckets, &dying);
 	had_device = if_nametoindex(DEVICE);
+	close(dying.calm);
+	wait_ready(&dying);
 	if (may_starve)
-		starved = starve(go);
+		starved = starve(&dying);
 	else
-		go_on(go);
+		close(dying.go);
 	for (i = 0; i < PROCESSES; i++)
-		if (waitpid(pids[i], &status, 0) != pids[i] || status)
+		if (waitpid(dying.pids[i], &status, 0) != dying.pids[i] ||
+		    status)
 			bad++;
+	close(dying.ready);
 	ksft_print_msg("%u processes of a namespace with %u buckets have ended\n",
 		       PROCESSES, buckets);
-	test_kinds(starved);
+	drained = connp_groups_fd < 0 || connp_wait_drained();
+	if (may_starve && traces)
+		connp_trace(MESSAGE_EVENT, false);
+	if (may_starve)
+		ksft_test_result(!missing_kinds() && starved,
+				 "messages of all kinds are queued\n");
+	else
+		ksft_test_result_skip("messages are queued: no thread can be starved\n");
 	ksft_test_result(!bad && connp_wait_conns(before),
 			 "a dying namespace: no connection is left in a group\n");
-	ksft_test_result(connp_groups_fd < 0 || connp_wait_drained(),
+	ksft_test_result(drained,
 			 "a dying namespace: all that was queued is drained\n");
 	if (!had_device) {
 		ksft_test_result_skip("a dying namespace: needs ip and CONFIG_VETH\n");
@@ -266,8 +289,11 @@ static void test_dying(unsigned int buckets)
 
 static void restore(void)
 {
-	if (may_starve)
-		connp_sysctl_restore(&cpus);
+	if (!may_starve)
+		return;
+	connp_sysctl_restore(&cpus);
+	connp_sysctl_restore(&niceness);
+	connp_throttle();
 }
 
 /* All threads go to one CPU, where somebody else will be; not so the test. */
@@ -284,6 +310,8 @@ static void prepare_starving(void)
 	snprintf(text, sizeof(text), "%d", last_cpu);
 	if (!connp_sysctl_write(&cpus, text))
 		ksft_exit_fail_perror("cpus");
+	connp_find_threads();
+	traces = !access(MESSAGE_EVENT, W_OK);
 }
 
 int main(void)
@@ -302,8 +330,11 @@ int main(void)
 		if (CPU_ISSET(i, &online))
 			last_cpu = i;
 	may_starve = connp_has_threads() && CPU_COUNT(&online) > 1;
-	if (may_starve)
+	if (may_starve) {
 		connp_sysctl_open(&cpus);
+		connp_sysctl_open(&niceness);
+		connp_unthrottle(last_cpu);
+	}
 	connp_guard(restore);
 	connp_start(ARRAY_SIZE(sizes) + 1 + 4 * ARRAY_SIZE(dying), 120);
 	before = connp_conns();
