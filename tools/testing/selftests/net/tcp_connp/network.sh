@@ -11,10 +11,12 @@ set -eu
 
 limit=/proc/sys/net/ipv4/tcp_connp/queue_packets
 saved=
+pings=
 
 undo()
 {
 	[ -z "$saved" ] || echo "$saved" >$limit
+	[ -z "$pings" ] || kill "$pings" || true
 }
 
 # netem OPTION...: what the network does from now on, in both directions.
@@ -44,6 +46,8 @@ evil()
 {
 	case $1 in
 	lost)	of_netem '(dropped \([0-9]*\),' ;;
+	# Of TCP's, where others are lost as well.
+	repeated) both TcpRetransSegs ;;
 	# A packet that overtakes others is put back at the head of the queue.
 	reordered) of_netem 'requeues \([0-9]*\))' ;;
 	# Packets that left though TCP had not sent them.
@@ -113,7 +117,7 @@ wait_for()
 	done
 }
 
-namespaces ethtool tc nstat awk
+namespaces ethtool tc nstat awk ping
 # Where a checksum is left to the hardware, a veth device takes it for right;
 # and netem is to see single packets.
 for namespace in "$server" "$client"; do
@@ -142,7 +146,14 @@ mixture='delay 2ms 1ms loss 1% duplicate 2% reorder 20% corrupt 1%'
 
 echo "TAP version 13"
 bad "loss" lost "$either4" delay 1ms loss 2%
-bad "loss in bursts" lost "$either6" delay 1ms loss gemodel 1% 30%
+# A burst ends with the packets of all, of which most are some connection's. The
+# last one would have to end it by itself, at longer and longer intervals, and
+# give up. So there are packets of others.
+ip netns exec "$client" ping -q -i 0.01 $v4 >/dev/null &
+pings=$!
+bad "loss in bursts" "lost repeated" "$either6" delay 1ms loss gemodel 1% 30%
+kill "$pings"
+pings=
 bad "reordering" reordered "$either6" delay 2ms reorder 20%
 bad "duplication" duplicated "$either4" delay 1ms duplicate 5%
 bad "corruption" corrupted "$v4 $v6" delay 1ms corrupt 2%
