@@ -67,14 +67,15 @@ _ONE_SIDE = """\
 _RACE = "reader: check(); <> writer: add();"
 
 
-def build(work: Path) -> dict[str, str]:
-    """Compile the program; where in a function the address after its call is,
-    in the kernel's form, by name.
+def build(work: Path, tree: Path | None = None, *options: str) -> dict[str, str]:
+    """Compile the program, whose source is in the tree, with these options; where
+    in a function the address after its call is, in the kernel's form, by name.
     """
-    (work / "list.h").write_text(_HEADER)
-    (work / "race.c").write_text(_SOURCE)
+    tree = tree or work
+    (tree / "list.h").write_text(_HEADER)
+    (tree / "race.c").write_text(_SOURCE)
     subprocess.run(["gcc", "-O1", "-g", "-fno-optimize-sibling-calls", "-fno-inline-functions-called-once", "-no-pie",
-                    "-o", work / "vmlinux", work / "race.c"], check=True)
+                    *options, "-o", work / "vmlinux", tree / "race.c"], check=True)
     symbols = subprocess.run(["nm", "-n", "--defined-only", work / "vmlinux"],
                              stdout=subprocess.PIPE, text=True, check=True).stdout
     (work / "System.map").write_text(symbols)
@@ -113,6 +114,15 @@ def test_a_race_that_is_not_known(folder: Path) -> None:
 
 def test_a_race_that_is_known(folder: Path) -> None:
     said = results(judged(folder, _REPORT.format(**build(folder)), f"# Why.\n{_RACE}\n"))
+    assert said[1:] == ["ok 1 - no data race that is not known, 1 that are", "rig: end 0"], said
+
+
+def test_source_that_another_clone_compiled(folder: Path) -> None:
+    work, tree = folder / "org", folder / "linux"
+    work.mkdir()
+    tree.mkdir()
+    frames = build(work, tree, f"-fdebug-prefix-map={tree}=/elsewhere/build/other/../linux")
+    said = results(judged(work, _REPORT.format(**frames), f"# Why.\n{_RACE}\n"))
     assert said[1:] == ["ok 1 - no data race that is not known, 1 that are", "rig: end 0"], said
 
 

@@ -31,6 +31,9 @@ _ACCESS = re.compile(r"(?:^|\] )((?:read|write|race|assert)\b.* (?:to|at) 0x[0-9
 _FRAME = re.compile(r" ([\w.]+)\+0x([0-9a-f]+)/0x([0-9a-f]+)(?: .*)?$")
 _END = re.compile(r"=====+$")
 _BETWEEN = " <> "
+# Where the kernel's tree is, as seen by whoever compiled a file. That may have
+# been another clone, or for another kernel: ccache does not mind.
+_TREE = re.compile(r".*/\.\./linux/")
 
 
 @dataclass
@@ -105,15 +108,15 @@ class Kernel:
             where[int(address, 16)] = list(zip(frames[::2], frames[1::2]))
         return {access: self._name(where[int(address, 16)]) for access, address in addresses.items()}
 
-    @staticmethod
-    def _name(frames: list[tuple[str, str]]) -> tuple[str, str]:
+    def _name(self, frames: list[tuple[str, str]]) -> tuple[str, str]:
         for function, place in frames:
             path, _, number = place.split(" ")[0].rpartition(":")
             if path == "??" or not number.isdecimal():
                 raise RigError(f"no line number is known in {function}: has vmlinux debug information?")
             if path.endswith(".c"):
                 break
-        text = Path(path).read_text().splitlines()[int(number) - 1]
+        source = self._builddir.parent / "linux" / _TREE.sub("", path)
+        text = source.read_text().splitlines()[int(number) - 1]
         return f"{function}: {' '.join(text.split())}", ", ".join(place for _, place in frames)
 
 
