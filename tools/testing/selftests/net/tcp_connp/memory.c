@@ -205,9 +205,12 @@ static void report_nothing_left(const char *what)
 	ksft_test_result(clean, "%s: nothing is left\n", what);
 }
 
+/* A kernel that checks itself looks at the stack of each allocation as well. */
 static size_t how_much(void)
 {
-	return (connp_full() ? 64 : 8) * connp_loops(MIB) / 2;
+	if (connp_slow())
+		return MIB / 2;
+	return (connp_full() ? 64 : 8) * MIB / 2;
 }
 
 static struct churn {
