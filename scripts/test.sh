@@ -143,6 +143,9 @@ stage()
 	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;
 	soak)	# shellcheck disable=SC2086 # may be a list
 		variant debug soak.py ${ORG:-connp-l connp-t} ;;
+	# Its kernel is not among those of `make test`.
+	up)	ORG=up "$TOP/scripts/kernel.sh" &&
+		"$TOP/scripts/test-guest.sh" up ;;
 	*)	"$TOP/scripts/test-guest.sh" "$1" ;;
 	esac
 }
