@@ -21,7 +21,7 @@ set -eu
 msgp=$(org_builddir msgp)
 work=$BUILD/identity
 base=$work/linux
-# Not ccache_anywhere: the name of this tree is to be cut off by kbuild's option,
+# Not as kernel_make has it: kbuild's option is to cut off the name of this tree,
 # and options of that kind are not among what ccache tells objects apart by.
 export CCACHE_NOHASHDIR=1
 

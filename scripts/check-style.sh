@@ -49,14 +49,9 @@ kernel_h=$(our_files 'net/*.h' 'kernel/*.h' 'include/*.h')
 kernel_tests=$(our_files 'net/*_test.c')
 touched_c=$(git -C "$LINUX" diff --name-only base | grep '\.c$')
 
-kmake()
+style_make()
 {
-	cc=gcc
-	! command -v ccache >/dev/null || cc='ccache gcc'
-	ccache_anywhere
-	make -C "$LINUX" --no-print-directory O="$style" \
-		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
-		KCFLAGS="$FILE_PREFIX" -j"$(nproc)" "$@"
+	kernel_make "$style" -j"$(nproc)" "$@"
 }
 
 # objects ORG FILE...: of these C files, what ORG's kernel is linked from, and
@@ -149,7 +144,7 @@ all_compiled()
 extra_warnings()
 {
 	# shellcheck disable=SC2086 # a list
-	kmake W=1 $own_objects >"$style/W1.log" 2>&1 ||
+	style_make W=1 $own_objects >"$style/W1.log" 2>&1 ||
 		{ tail -n 40 "$style/W1.log"; return 1; }
 	silent_about_us "$style/W1.log"
 }
@@ -159,7 +154,7 @@ sparse()
 {
 	out=$1
 	shift
-	kmake V=1 C=2 "$@" >"$out" 2>"$out.err" ||
+	style_make V=1 C=2 "$@" >"$out" 2>"$out.err" ||
 		{ tail -n 40 "$out.err"; return 1; }
 }
 
@@ -252,7 +247,7 @@ for org in $orgs; do
 	cp "$BUILD/$org/.config" "$style/.config"
 	"$LINUX/scripts/config" --file "$style/.config" \
 		-e KUNIT -e TCP_CONNP_KUNIT_TEST
-	kmake olddefconfig prepare >"$log" 2>&1 ||
+	style_make olddefconfig prepare >"$log" 2>&1 ||
 		{ tail "$log" >&2; die "make prepare failed"; }
 	# shellcheck disable=SC2086 # lists
 	own_objects=$(objects "$org" $kernel_c)

@@ -28,22 +28,6 @@ case $org-$VARIANT in
 connp-*-debug) fragments="$fragments debug-connp.config" ;;
 esac
 
-cc=gcc
-if command -v ccache >/dev/null; then
-	cc='ccache gcc'
-	ccache_anywhere
-fi
-
-# An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
-kmake()
-{
-	make -C "$LINUX" --no-print-directory O="$out" \
-		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
-		KCFLAGS="$FILE_PREFIX" \
-		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
-		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
-}
-
 # The last line given for each symbol, in the form .config would have it.
 requested()
 {
@@ -86,7 +70,7 @@ configure()
 	say "configuring $out"
 	rm -f "$out/config.key"
 	requested >"$out/requested.config"
-	KCONFIG_ALLCONFIG=$out/requested.config kmake allnoconfig \
+	KCONFIG_ALLCONFIG=$out/requested.config kernel_make "$out" allnoconfig \
 		>"$log" 2>&1 || die "allnoconfig failed; see $log"
 	lost=$(lost_lines)
 	[ -z "$lost" ] || die "configs/ asks for lines that Kconfig did not" \
@@ -114,7 +98,7 @@ progress()
 
 build()
 {
-	{ kmake -j"$jobs" bzImage 2>&1 || echo "kernel.sh: make failed"; } |
+	{ kernel_make "$out" -j"$jobs" bzImage 2>&1 || echo "kernel.sh: make failed"; } |
 		progress
 	if [ "$(tail -n 1 "$log")" = "kernel.sh: make failed" ]; then
 		grep -A 5 -E ': (fatal )?error:|\*\*\*|undefined reference' \

@@ -14,7 +14,6 @@ unset MAKEFLAGS MFLAGS MAKELEVEL
 
 TOP=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 BUILD=${BUILD:-$TOP/build}
-# shellcheck disable=SC2034 # read by the scripts that source this file
 LINUX=$BUILD/linux
 
 # By name: configs/ORG.config, build/ORG, and what ORG= may be.
@@ -54,7 +53,6 @@ org_builddir()
 
 # One date for the base commit and the kernels' build stamp, so that the same
 # source gives the same bits: the release of Linux 6.12.
-# shellcheck disable=SC2034
 EPOCH='2024-11-17T22:15:08Z'
 
 # Identifies the content of patches/ as prepare.sh applied it.
@@ -64,17 +62,27 @@ series_id()
 	 series) 2>/dev/null | sha256sum
 }
 
-# ccache_anywhere: have ccache know an object again whatever directory this
-# clone is in, as nothing in an object depends on it: the names of the kernel's
-# directories are taken relative to where the compiler runs, build/ORG.
-ccache_anywhere()
+# kernel_make OUT ARG...: make in the kernel's tree, with objects in OUT.  The same
+# source gives the same objects, which ccache, if it is there, knows again
+# whatever directory this clone is in: it takes the names of the kernel's
+# directories relative to where the compiler runs, build/ORG; and for __FILE__ the
+# compiler cuts off what kbuild doesn't, as it cuts off only what isn't relative.
+# An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
+kernel_make()
 {
-	export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD"
+	objects_in=$1
+	shift
+	cc=gcc
+	if command -v ccache >/dev/null; then
+		cc='ccache gcc'
+		export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD"
+	fi
+	make -C "$LINUX" --no-print-directory O="$objects_in" \
+		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+		KCFLAGS=-fmacro-prefix-map=../linux/= \
+		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
 }
-
-# For __FILE__, from which kbuild cuts off only what isn't relative.
-# shellcheck disable=SC2034
-FILE_PREFIX='-fmacro-prefix-map=../linux/='
 
 # longest KIND: how many seconds the longest run of this kind took that took()
 # was told of since test.sh began.
