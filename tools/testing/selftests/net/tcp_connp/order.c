@@ -230,7 +230,9 @@ static void test_retransmission(void)
 	connp_arrive(&peer, TH_ACK | TH_PUSH, "1", 1);
 	right &= wait_queued(queued, 2);
 	release();
-	ksft_test_result(taken_so(&peer, "retrans packet ") && right,
+	/* Two were queued since; the trace has one as well that fired before. */
+	ksft_test_result((taken_so(&peer, "retrans packet ") ||
+			  taken_so(&peer, "retrans retrans packet ")) && right,
 			 "retransmission, a packet\n");
 	/* Once more, because the timer did come first. */
 	ksft_test_result(connp_leaves(&peer, TH_PUSH) &&
