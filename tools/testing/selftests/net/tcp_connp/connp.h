@@ -255,13 +255,21 @@ static inline bool connp_wait_drained(void)
 }
 
 #define CONNP_TRACING	"/sys/kernel/tracing/"
+/* Messages of groups, as they are taken off. */
+#define CONNP_MESSAGE_EVENT \
+	CONNP_TRACING "events/tcp_connp/tcp_connp_message/enable"
+
+/* Forget what was traced until now. */
+static inline void connp_trace_empty(void)
+{
+	close(open(CONNP_TRACING "trace", O_WRONLY | O_TRUNC));
+}
 
 /* Begin to trace an event, or end it. */
 static inline void connp_trace(const char *event_enable, bool on)
 {
-	/* To open it so empties the buffer. */
 	if (on)
-		close(open(CONNP_TRACING "trace", O_WRONLY | O_TRUNC));
+		connp_trace_empty();
 	connp_write_file(event_enable, on ? "1" : "0");
 }
 

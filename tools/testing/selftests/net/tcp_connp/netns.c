@@ -19,8 +19,6 @@
 #define PROCESSES	8
 #define DEVICE		"connp-dying"
 
-#define MESSAGE_EVENT	CONNP_TRACING "events/tcp_connp/tcp_connp_message/enable"
-
 /*
  * How long threads are kept from running at least, for timers, and at most: all
  * else that runs on their CPU starves as well.
@@ -218,13 +216,15 @@ static bool starve(const struct dying *dying)
 	double began;
 	pid_t hog;
 
-	/* Now, because that may need all CPUs. */
+	/* Before, because that may need all CPUs. */
 	if (traces)
-		connp_trace(MESSAGE_EVENT, true);
+		connp_trace(CONNP_MESSAGE_EVENT, true);
 	/* How long processes take to end is for the machine to say. */
 	for (i = 0; i < connp_nr_tids; i++)
 		connp_set_fifo(connp_tids[i], CONNP_LOW_PRIORITY);
 	hog = connp_hog_start(last_cpu);
+	if (traces)
+		connp_trace_empty();
 	began = connp_ms();
 	drained = connp_groups("drained");
 	close(dying->go);
@@ -266,11 +266,12 @@ static void test_dying(unsigned int buckets)
 	ksft_print_msg("%u processes of a namespace with %u buckets have ended\n",
 		       PROCESSES, buckets);
 	drained = connp_groups_fd < 0 || connp_wait_drained();
-	if (may_starve && traces)
-		connp_trace(MESSAGE_EVENT, false);
+	if (traces)
+		connp_trace(CONNP_MESSAGE_EVENT, false);
 	if (may_starve)
 		ksft_test_result(!missing_kinds() && starved,
-				 "messages of all kinds are queued\n");
+				 "%s are queued\n",
+				 traces ? "messages of all kinds" : "messages");
 	else
 		ksft_test_result_skip("messages are queued: no thread can be starved\n");
 	ksft_test_result(!bad && connp_wait_conns(before),
@@ -311,7 +312,7 @@ static void prepare_starving(void)
 	if (!connp_sysctl_write(&cpus, text))
 		ksft_exit_fail_perror("cpus");
 	connp_find_threads();
-	traces = !access(MESSAGE_EVENT, W_OK);
+	traces = !access(CONNP_MESSAGE_EVENT, W_OK);
 }
 
 int main(void)
