@@ -10,12 +10,15 @@ set -eu
 . "$(dirname "$0")/lib.sh"
 
 limit=/proc/sys/net/ipv4/tcp_connp/queue_packets
+backlog=/proc/sys/net/core/netdev_max_backlog
 saved=
+saved_backlog=
 pings=
 
 undo()
 {
 	[ -z "$saved" ] || echo "$saved" >$limit
+	[ -z "$saved_backlog" ] || echo "$saved_backlog" >$backlog
 	[ -z "$pings" ] || kill "$pings" || true
 }
 
@@ -41,20 +44,25 @@ both()
 	echo $(($(counter "$server" "$1") + $(counter "$client" "$1")))
 }
 
+# By TCP, which counts those that it repeats apart.
+sent()
+{
+	echo $(($(both TcpOutSegs) + $(both TcpRetransSegs)))
+}
+
 # evil WHAT: how often it has happened until now.
 evil()
 {
 	case $1 in
-	# But for pings, of which more left than have arrived.
-	lost)
-		echo $(($(of_netem '(dropped \([0-9]*\),') -
-			$(both IcmpOutMsgs) + $(both IcmpInMsgs))) ;;
+	lost)	of_netem '(dropped \([0-9]*\),' ;;
+	# Of TCP's alone.
+	missing) echo $(($(sent) - $(both TcpInSegs))) ;;
 	# A packet that overtakes others is put back at the head of the queue.
 	reordered) of_netem 'requeues \([0-9]*\))' ;;
 	# Packets that left though TCP had not sent them.
 	duplicated)
-		echo $(($(of_netem 'Sent [0-9]* bytes \([0-9]*\) pkt') -
-			$(both TcpOutSegs))) ;;
+		echo $(($(of_netem 'Sent [0-9]* bytes \([0-9]*\) pkt') +
+			$(evil lost) - $(sent))) ;;
 	corrupted) both TcpInCsumErrors ;;
 	# A window that was, for long.
 	closed)	both TcpExtTCPWinProbe ;;
@@ -106,25 +114,28 @@ pauses()
 	done
 }
 
-# wait_for NAMESPACE COUNTER N PID: until it has counted N more, or PID ends.
+# wait_for NAMESPACE COUNTER N PID: until it has counted N more, or PID ends; but
+# not for as long as ptcpbench takes for a stall.
 wait_for()
 {
 	goal=$(($(counter "$1" "$2") + $3))
-	ticks=0
+	until=$(($(date +%s) + 30))
 	while [ "$(counter "$1" "$2")" -lt $goal ] && kill -0 "$4" 2>/dev/null &&
-	      [ $ticks -lt 100 ]; do
-		ticks=$((ticks + 1))
+	      [ "$(date +%s)" -lt $until ]; do
 		sleep 0.1
 	done
 }
 
-namespaces ethtool tc nstat awk ping
+namespaces ethtool tc nsenter awk ping sysctl
 # Where a checksum is left to the hardware, a veth device takes it for right;
 # and netem is to see single packets.
 for namespace in "$server" "$client"; do
 	ip netns exec "$namespace" ethtool -K connp0 tx off gso off >/dev/null
 done
 netem delay 1ms 2>/dev/null || skip_all "the kernel lacks CONFIG_NET_SCH_NETEM"
+# Nobody but netem is to lose any, and it may release many at once.
+saved_backlog=$(cat $backlog)
+echo 100000 >$backlog
 v4=192.0.2.1
 v6=2001:db8::1
 either4=$v4
@@ -152,7 +163,7 @@ bad "loss" lost "$either4" delay 1ms loss 2%
 # give up. So there are packets of others.
 ip netns exec "$client" ping -q -i 0.01 $v4 >/dev/null &
 pings=$!
-bad "loss in bursts" lost "$either6" delay 1ms loss gemodel 1% 30%
+bad "loss in bursts" missing "$either6" delay 1ms loss gemodel 1% 30%
 kill "$pings"
 pings=
 bad "reordering" reordered "$either6" delay 2ms reorder 20%
@@ -161,14 +172,18 @@ bad "corruption" corrupted "$v4 $v6" delay 1ms corrupt 2%
 # shellcheck disable=SC2086 # a list of options
 bad "all of it" "lost reordered duplicated corrupted" "$v4 $v6" $mixture
 
-# Slow enough to be in the middle, with more than what a window holds.
+# Slow enough to be in the middle, with many times what a window holds.
 often=1
 normal="$bytes $connections"
 bytes=8M
 connections=4
+rmem=net.ipv4.tcp_rmem
+room=$(ip netns exec "$client" sysctl -n $rmem)
+ip netns exec "$client" sysctl -qw "$rmem=4096 131072 262144"
 meanwhile=pauses
 bad "zero windows" closed "$either4" rate 32mbit
 meanwhile=:
+ip netns exec "$client" sysctl -qw "$rmem=$room"
 bytes=${normal% *}
 connections=${normal#* }
 
