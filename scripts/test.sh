@@ -210,7 +210,8 @@ done
 "$TOP/scripts/test-summary.py" "$logs/all.tap" $logged
 for name in $bad; do
 	echo "-- failed in stage $name (all of it: $logs/$name.log)"
-	grep '^not ok ' "$logs/$name.log" || true
+	# And what they said of it, as these lines are all that some may see.
+	awk '!/^#/ { said = /^not ok / ? 12 : 0 } said-- > 0' "$logs/$name.log"
 done
 for name; do
 	sed -n "s/^ok [0-9 ]*- \(.*\) $NO_TIME.*/-- not run within MINUTES=$MINUTES: \1/p" \
