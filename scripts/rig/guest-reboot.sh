@@ -42,11 +42,6 @@ sink()
 		>/dev/null 2>&1 &
 }
 
-segments()
-{
-	within "$1" nstat -asz TcpInSegs | sed -n 's/^TcpInSegs *\([0-9]*\).*/\1/p'
-}
-
 # flow NAMESPACE COUNT: so many ends of connections are established, and packets
 # arrive. What takes too long is the rig's to notice.
 flow()
@@ -54,13 +49,13 @@ flow()
 	while [ "$(within "$1" ss -Htn state established | wc -l)" -lt "$2" ]; do
 		sleep 0.1
 	done
-	before=$(segments "$1")
-	while [ "$(segments "$1")" -lt $((before + 100)) ]; do
+	before=$(counter "$1" TcpInSegs)
+	while [ "$(counter "$1" TcpInSegs)" -lt $((before + 100)) ]; do
 		sleep 0.05
 	done
 }
 
-namespaces nstat ss
+namespaces nsenter awk ss
 serve "$server" 127.0.0.1 "$tmp/loopback"
 sink "$server" 127.0.0.1 "$tmp/loopback"
 serve "$server" 192.0.2.1 "$tmp/veth"

@@ -111,12 +111,13 @@ transfer()
 	[ $status = 0 ] || sed 's/^/# /' "$tmp"/*.log
 }
 
-# counter NAMESPACE NAME: one of those that nstat knows, by the same name. Less
-# to start than ip netns exec and nstat, in a kernel where that takes seconds.
+# counter NAMESPACE NAME: one of those that nstat knows, by the same name; "" is
+# the own namespace. Less to start than ip netns exec and nstat, in a kernel where
+# that takes seconds.
 counter()
 {
 	# shellcheck disable=SC2016 # awk's
-	nsenter --net="/var/run/netns/$1" awk -v name="$2" '
+	nsenter ${1:+"--net=/var/run/netns/$1"} awk -v name="$2" '
 		# A line of names is followed by one of their numbers.
 		FNR % 2 { split($0, names); next }
 		{
