@@ -158,9 +158,11 @@ void __init tcp_connp_init_group(struct tcp_connp_group *g)
 	unsigned int i = g - tcp_connp_groups;
 	struct task_struct *t;
 
-	if (cpumask_empty(&tcp_connp_cpus))
-		cpumask_copy(&tcp_connp_cpus,
-			     housekeeping_cpumask(HK_TYPE_KTHREAD));
+	/* As unbound workqueues do: neither nohz_full= nor isolcpus=. */
+	if (cpumask_empty(&tcp_connp_cpus) &&
+	    !cpumask_and(&tcp_connp_cpus, housekeeping_cpumask(HK_TYPE_KTHREAD),
+			 housekeeping_cpumask(HK_TYPE_DOMAIN)))
+		cpumask_copy(&tcp_connp_cpus, cpu_possible_mask);
 
 	squeue_init(&g->sq, &tcp_connp_policy, &tcp_connp_limits);
 	t = kthread_create(tcp_connp_thread, &g->sq, "tcp_connp/%u", i);
