@@ -79,28 +79,27 @@ $lost"
 	config_key >"$out/config.key"
 }
 
-# Keeps the log, and every few seconds says how far make has come.
+# Every few seconds, how far make has come; for as long as this script is there.
+# Nothing here holds what is waited for by others: our output, and the lock.
 progress()
 {
-	awk -v name="$(basename "$out")" '
-	BEGIN { srand(); start = last = srand() }
-	{ print; fflush() }
-	/^  [A-Z]/ {
-		done++
-		srand(); now = srand()
-		if (now - last >= 5) {
-			last = now
-			printf "== %s: %d steps, %d s, now %s\n", name, done,
-				now - start, $NF > "/dev/stderr"
-		}
-	}' >"$log"
+	start=$(date +%s)
+	while sleep 5 >/dev/null 2>&1 && kill -0 "$$" 2>/dev/null; do
+		say "$(basename "$out"): $(grep -c '^  [A-Z]' "$log") steps," \
+		    "$(($(date +%s) - start)) s, now" \
+		    "$(sed -n '$s/.* //p' "$log")"
+	done
 }
 
 build()
 {
-	{ kernel_make "$out" -j"$jobs" bzImage 2>&1 || echo "kernel.sh: make failed"; } |
-		progress
-	if [ "$(tail -n 1 "$log")" = "kernel.sh: make failed" ]; then
+	: >"$log"
+	progress 9>&- &
+	watcher=$!
+	failed=
+	kernel_make "$out" -j"$jobs" bzImage >"$log" 2>&1 || failed=1
+	kill "$watcher"
+	if [ -n "$failed" ]; then
 		grep -A 5 -E ': (fatal )?error:|\*\*\*|undefined reference' \
 			"$log" | head -n 40 >&2
 		die "building $out failed; the whole log is in $log"

@@ -67,6 +67,8 @@ series_id()
 # whatever directory this clone is in: it takes the names of the kernel's
 # directories relative to where the compiler runs, build/ORG; and for __FILE__ the
 # compiler cuts off what kbuild doesn't, as it cuts off only what isn't relative.
+# What ccache does not know is compiled as it has preprocessed it (CCACHE_NOCPP2), not
+# preprocessed twice.
 # An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
 kernel_make()
 {
@@ -75,7 +77,7 @@ kernel_make()
 	cc=gcc
 	if command -v ccache >/dev/null; then
 		cc='ccache gcc'
-		export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD"
+		export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD" CCACHE_NOCPP2=1
 	fi
 	make -C "$LINUX" --no-print-directory O="$objects_in" \
 		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
