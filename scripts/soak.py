@@ -23,7 +23,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rig import BUILD, ORGS, TOP, RigError, options, program
-from rig.clients import guest_address
 from rig.guest import Guest, Setup
 
 NICS = 6
@@ -31,6 +30,11 @@ STREAMS = 48
 # A round of the load is over soon, but a machine that does all this is slow.
 ROUND_SECONDS = 900
 PROGRESS_SECONDS = 60
+
+
+def text(path: Path) -> str:
+    """What a file says; "" if who would have written it did not come to that."""
+    return path.read_text(errors="replace").strip() if path.exists() else ""
 
 
 @dataclass
@@ -46,9 +50,10 @@ class Load:
         """One round: what both ends said, and how they ended."""
         self.rounds += 1
         for end in ("serve", "sink"):
-            status = (folder / f"{end}.status").read_text().strip()
-            if status != "0":
-                log = (folder / f"{end}.log").read_text(errors="replace").strip()
+            status, log = (text(folder / f"{end}.{kind}") for kind in ("status", "log"))
+            if not status:
+                self.wrong.append(f"{folder.name}: {end} did not run to its end: {log}")
+            elif status != "0":
                 self.wrong.append(f"{folder.name}: {end} ended with status {status}: {log}")
         sent, received = (json.loads((folder / f"{end}.json").read_text())
                           if (folder / f"{end}.json").exists() else {} for end in ("serve", "sink"))
@@ -61,7 +66,6 @@ class Load:
 
 def hold_taps(guest: Guest, ptcpbench: Path, deadline: float) -> None:
     """The host's side of the load over the taps: a verifying sink a round."""
-    addresses = ",".join(guest_address(nic) for nic in range(1, NICS + 1))
     number, told = 0, time.monotonic()
     while True:
         number += 1
@@ -76,7 +80,7 @@ def hold_taps(guest: Guest, ptcpbench: Path, deadline: float) -> None:
         with (folder / "sink.log").open("wb") as log:
             sink = guest.spawn(
                 ["sh", "-c", f'status=0; "$@" || status=$?; echo $status >{folder}/sink.status', "sink",
-                 str(ptcpbench), "sink", "--verify", "--address", addresses, "--connections", str(STREAMS),
+                 str(ptcpbench), "sink", "--verify", "--address", guest.addresses, "--connections", str(STREAMS),
                  f"--json={folder}/sink.json"], log)
         limit = time.monotonic() + ROUND_SECONDS
         while sink.poll() is None or not (folder / "serve.status").exists():
@@ -104,9 +108,11 @@ class Tap:
                 print(f"# {line}")
 
 
-def numbers(path: Path) -> dict[str, int]:
+def numbers(path: Path, tap: Tap) -> dict[str, int]:
     """NAME NUMBER lines, which the guest leaves."""
-    words = (line.split() for line in path.read_text().splitlines()) if path.exists() else ()
+    words = [line.split() for line in text(path).splitlines()]
+    if not words:
+        tap.result(False, f"the guest has counted what it should ({path.name})")
     return {name: int(number) for name, number in words}
 
 
@@ -120,9 +126,8 @@ def judge(guest: Guest, tap: Tap, minutes: int) -> None:
         tap.result(not load.wrong and load.bytes > 0, f"{name}: every byte right, no connection lost", load.wrong)
     for status in sorted(share.glob("*.ended")):
         log = status.with_suffix(".log")
-        tap.result(status.read_text().strip() == "0", f"{status.stem} ends well",
-                   log.read_text(errors="replace").splitlines()[-60:])
-    injected, after = numbers(share / "injected"), numbers(share / "after")
+        tap.result(text(status) == "0", f"{status.stem} ends well", text(log).splitlines()[-60:])
+    injected, after = (numbers(share / name, tap) for name in ("injected", "after"))
     for name, number in injected.items():
         tap.result(number > 0, f"{name.replace('_', ' ')}: there were some")
     for name, number in after.items():

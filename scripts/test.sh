@@ -27,6 +27,7 @@ unset DEBUG VARIANT
 
 # Kernels that check themselves find most, and are slow: soon after the reference.
 stages='squeue ptcpbench paper kernels style identity rig profiler hash reboot msgp debug connp-l connp-t'
+asked_seed=${FUZZ_SEED:-}
 more='up hosts mutants full conformance kcsan soak'
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -37,10 +38,9 @@ else
 	organisations='msgp connp-l connp-t'
 	# Who names stages wants these.
 	[ $# != 0 ] || : "${MINUTES=80}"
-	fuzz_seconds=10
+	fuzz_seconds=
 	# One that has found something, and always the same rounds, so that a
-	# short run's verdict is no matter of luck. With those of fuzz.seeds it
-	# is a minute on both debug kernels.
+	# short run's verdict is no matter of luck: but for a soak, which is long.
 	export FUZZ_SEED="${FUZZ_SEED:-0x3c9e76017a6ec56f}"
 	export FUZZ_ROUNDS="${FUZZ_ROUNDS:-60}"
 fi
@@ -142,7 +142,7 @@ stage()
 	conformance) variant full conformance.sh msgp connp-l connp-t ;;
 	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;
 	soak)	# shellcheck disable=SC2086 # may be a list
-		variant debug soak.py ${ORG:-connp-l connp-t} ;;
+		FUZZ_SEED=$asked_seed variant debug soak.py ${ORG:-connp-l connp-t} ;;
 	# Its kernel is not among those of `make test`.
 	up)	ORG=up "$TOP/scripts/kernel.sh" &&
 		"$TOP/scripts/test-guest.sh" up ;;
@@ -210,8 +210,22 @@ done
 "$TOP/scripts/test-summary.py" "$logs/all.tap" $logged
 for name in $bad; do
 	echo "-- failed in stage $name (all of it: $logs/$name.log)"
-	# And what they said of it, as these lines are all that some may see.
-	awk '!/^#/ { said = /^not ok / ? 12 : 0 } said-- > 0' "$logs/$name.log"
+	# And what they said of it, before and after, as these lines are all that
+	# some may see.
+	awk -v most=30 '
+	/^#/ {
+		if (after-- > 0)
+			print
+		else
+			said[++n] = $0
+		next
+	}
+	/^not ok / {
+		for (i = n > most ? n - most + 1 : 1; i <= n; i++)
+			print said[i]
+		print
+	}
+	{ n = 0; after = /^not ok / ? 12 : 0 }' "$logs/$name.log"
 done
 for name; do
 	sed -n "s/^ok [0-9 ]*- \(.*\) $NO_TIME.*/-- not run within MINUTES=$MINUTES: \1/p" \

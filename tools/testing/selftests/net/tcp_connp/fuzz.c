@@ -26,7 +26,7 @@
  *
  *	FUZZ_SEED=SEED[:ROUND]	not a random seed; only this round
  *	FUZZ_SECONDS=N		how long, without the kept ones
- *	FUZZ_ROUNDS=N		no more than so many rounds, besides those with keys
+ *	FUZZ_ROUNDS=N		so many rounds, besides those with keys, if there is time
  *	FUZZ_TRACE=1		say all that arrives, leaves and is called
  *
  * In a run of a minute or more, rounds that made a counter of the kernel's MIB
@@ -51,6 +51,8 @@
 #define COUNTERS	600
 #define DEFAULT_SECONDS	4
 #define DEBUG_SECONDS	15
+/* For a number of rounds that was asked for, on however slow a machine. */
+#define ROUNDS_SECONDS	180
 #define TELL_SECONDS	60
 /* One of a few rounds has keys, by its number; others' draws are as without. */
 #define KEYS_EVERY	4
@@ -800,9 +802,11 @@ int main(void)
 
 	fuzz_traced = getenv("FUZZ_TRACE");
 	fuzz_memory_fails = connp_shared();
-	if (!seconds)
+	if (!seconds && rounds != ULONG_MAX)
+		seconds = ROUNDS_SECONDS;
+	else if (!seconds)
 		seconds = connp_slow() ? DEBUG_SECONDS : DEFAULT_SECONDS;
-	tell = seconds >= TELL_SECONDS;
+	tell = seconds >= TELL_SECONDS && rounds == ULONG_MAX;
 	connp_start(1 + FUZZ_STATES - 1 + FUZZ_AUTHS - 1,
 		    seconds + (connp_full() ? 1200 : 240));
 	if (wanted && *wanted) {
