@@ -58,7 +58,7 @@ boot()
 		set -- "$@" --nics $nics \
 			--copy "$TOP/scripts/rig/guest-taps.sh:/selftests/taps" \
 			--host-script "$TOP/scripts/rig/clients-taps.sh \
-				       $BUILD/tools/ptcpbench $nics"
+				       $BUILD/tools/ptcpbench"
 		;;
 	esac
 	{

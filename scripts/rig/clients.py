@@ -31,6 +31,10 @@ def guest_address6(nic: int) -> str:
     return f"fd77:{nic}::1"
 
 
+def host_address(nic: int) -> str:
+    return f"10.77.{nic}.2"
+
+
 def mac(nic: int) -> str:
     """guest-init.sh finds a NIC's number in the last byte."""
     return f"52:54:00:77:00:{nic:02x}"
@@ -76,7 +80,7 @@ class Clients:
             batch += [
                 f"tuntap add dev {tap} mode tap vnet_hdr",
                 f"link set {tap} mtu {self.mtu}",
-                f"addr add 10.77.{nic}.2/24 dev {tap}",
+                f"addr add {host_address(nic)}/24 dev {tap}",
                 f"addr add fd77:{nic}::2/64 dev {tap} nodad",
                 f"link set {tap} up",
             ]

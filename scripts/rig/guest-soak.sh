@@ -59,17 +59,11 @@ one_end()
 # The other side of this is the host: scripts/soak.py.
 load_taps()
 {
-	addresses=
-	n=1
-	while [ $n -le "$RIG_NICS" ]; do
-		addresses="$addresses${addresses:+,}10.77.$n.1"
-		n=$((n + 1))
-	done
 	round=0
 	while time_left; do
 		round=$((round + 1))
 		mkdir /share/taps-$round
-		one_end /share/taps-$round serve ptcpbench serve -a "$addresses" \
+		one_end /share/taps-$round serve ptcpbench serve -a "$RIG_GUEST4" \
 			-c "$STREAMS" -d 20 -w 0 --timeout 600 --ready /share/taps-$round/ready
 	done
 	touch /share/loads-ended

@@ -30,7 +30,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NoReturn
 
 from . import BUILD, ORGS, TOP, RigError, clock, machine
-from .clients import PTCPBENCH, Clients, guest_address, mac
+from .clients import PTCPBENCH, Clients, guest_address, guest_address6, host_address, mac
 from .console import Console, decode
 from .initramfs import Initramfs
 
@@ -160,7 +160,7 @@ class Guest:
         settings = {
             "RIG_ORG": setup.org, "RIG_CPUS": setup.cpus, "RIG_NICS": setup.nics, "RIG_MTU": setup.mtu,
             "RIG_TSO": "on" if setup.tso else "off", "RIG_INTERACTIVE": "yes" if interactive else "",
-            "RIG_ROWS": rows, "RIG_COLUMNS": columns,
+            "RIG_ROWS": rows, "RIG_COLUMNS": columns, **self._ends(),
         }
         lines = [f"export {name}={shlex.quote(str(value))}" for name, value in settings.items()]
         if interactive:
@@ -221,14 +221,19 @@ class Guest:
         assert self.clients
         command = self.clients.command(["setpriv", "--pdeathsig", "KILL", *argv])
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout, start_new_session=True,
-                                   env={**os.environ, "SHARE": str(self.share)})
+                                   env={**os.environ, "SHARE": str(self.share), **self._ends()})
         self._beside[process] = shlex.join(argv)
         return process
+
+    def _ends(self) -> dict[str, str]:
+        """Addresses of all NICs, for scripts on either side."""
+        kinds = {"GUEST4": guest_address, "GUEST6": guest_address6, "HOST4": host_address}
+        return {f"RIG_{name}": ",".join(map(address, range(1, self.setup.nics + 1))) for name, address in kinds.items()}
 
     @property
     def addresses(self) -> str:
         """Of its NICs, as ptcpbench takes them."""
-        return ",".join(guest_address(nic) for nic in range(1, self.setup.nics + 1))
+        return self._ends()["RIG_GUEST4"]
 
     def sink(self, name: str, options: list[str]) -> None:
         """Run ptcpbench's other end beside the guest; sunk() is what it said."""
