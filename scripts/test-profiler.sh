@@ -86,7 +86,10 @@ number()
 # compare NAME COLUMN: what known expects of the column, or of each.
 compare()
 {
-	grep "	${2:-.*}	" "$work/expected" >"$work/wanted"
+	if ! grep "	${2:-.*}	" "$work/expected" >"$work/wanted"; then
+		echo "nothing is expected of ${2:-any column}" >"$work/detail"
+		verdict 1 "$1: there is something to compare" "$work/detail"
+	fi
 	while read -r window vcpu name column expected times; do
 		case $expected in
 		calls) expected=$((times * $(instructions "$name"))) ;;

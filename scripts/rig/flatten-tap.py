@@ -12,6 +12,7 @@ in STATUS-FILE (written before stdin ends) is not 0.
 from __future__ import annotations
 
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -59,11 +60,20 @@ class Flattener:
         elif status == SKIPPED and self.skipped and not self.failed:
             pass  # ksft_exit_skip() in the middle has said so
         elif status and not self.failed:
-            self.result(False, f"{self.test}: ended with status {status}")
+            self.result(False, f"{self.test}: {ended(status)}")
         elif not self.results:
             self.result(False, f"{self.test}: gave no result")
         print(f"# {self.test} took {time.monotonic() - self.begun:.0f} s", flush=True)
         self.test = ""
+
+
+def ended(status: int) -> str:
+    """How a test ended that has not told itself; tests set an alarm for when they hang."""
+    if status - 128 == signal.SIGALRM:
+        return "hung, until its alarm"
+    if 128 < status <= 128 + signal.NSIG:
+        return f"was killed by signal {status - 128}"
+    return f"ended with status {status}"
 
 
 def main() -> None:

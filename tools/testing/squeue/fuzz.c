@@ -726,6 +726,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	workers = 1 + data[1] % MAX_WORKERS;
 	nr_cpus = 0;
 	change_limits(data[2], data[3]);
+	/* That was before anything was under way. */
+	nr_limits = 0;
 	until_switch = data[4];
 	data += HEADER_SIZE;
 	size -= HEADER_SIZE;
