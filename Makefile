@@ -10,7 +10,6 @@ BUILD ?= $(CURDIR)/build
 export BUILD
 
 ORGANISATIONS := $(shell sed '/^\#/d; s/ .*//' configs/organisations)
-VARIANTS := $(shell sed '/^\#/d; s/ .*//' configs/variants)
 ORGS ?= $(ORGANISATIONS)
 
 .DEFAULT_GOAL := compare
@@ -23,14 +22,16 @@ help:
 	@echo '    CONNS="6 192" DURATION=10 ROUNDS=3 TSO=off (more: scripts/compare.py --help)'
 	@echo '    ORGS="$(ORGANISATIONS)"'
 	@echo '    GROUPS=128       connection groups of connp-l; for vm and iperf3, too'
-	@echo '    TGROUPS=...      those of connp-t, a thread each (default: as many as CPUs)'
+	@echo '    TGROUPS=...      those of connp-t, a thread each (default: as many as CPUs,'
+	@echo '                     or the next power of two)'
 	@echo 'make paper           all figures and tables of the paper, on one page (a night)'
 	@echo '    QUICK=1          a first look, in under 20 minutes'
 	@echo '    HOURS=2          the largest plan that fits (more: scripts/paper.py --help)'
 	@echo '    HOST=server      not in guests, but on this machine, over ssh, with the kernel'
 	@echo '    CLIENTS="a b"    that it has booted; these are behind its NICs'
-	@echo 'make test            every check and test, in short; what CI runs'
-	@echo '    MINUTES=80       leave out what would end later, and say so (nothing: no limit)'
+	@echo 'make test            checks and tests, in short; what CI runs'
+	@echo '    MINUTES=80       leave out kselftests that would end later, and say so'
+	@echo '                     (nothing: no limit)'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
 	@echo '    SOAK=20          everything that may go wrong at once: so many minutes each'
@@ -49,10 +50,10 @@ help:
 	@echo '                     tests need; kcsan: with KCSAN; profile: debug info;'
 	@echo '                     lockstat: counts contention of locks'
 	@echo 'make kernels         all of them'
-	@echo 'make tools           build the benchmark'
+	@echo 'make tools           build the benchmark and the profiler'
 	@echo 'make check-identity  MsgP objects against the unpatched tree'
-	@echo 'make check-style     checkpatch, sparse, W=1, kernel-doc, shellcheck'
-	@echo 'make clean           remove build outputs, keep build/linux'
+	@echo 'make check-style     checkpatch, sparse, W=1, kernel-doc, shellcheck, mypy, licences'
+	@echo 'make clean           remove all of build/ but build/linux'
 
 packages:
 	@scripts/packages.sh
@@ -82,6 +83,9 @@ paper: $(if $(HOST),,prepare) tools
 	[ -z "$$kernels" ] || echo "$$kernels" | while read -r org variant; do \
 		ORG=$$org DEBUG= VARIANT=$$variant scripts/kernel.sh || exit; done
 	@scripts/paper.py
+
+# As the scripts have it.
+vm iperf3 profile: ORG := $(or $(ORG),connp-l)
 
 vm: kernel tools
 	@scripts/vm.py
@@ -115,6 +119,5 @@ check-identity: prepare
 
 # build/linux may hold work that is nowhere else.
 clean:
-	rm -rf $(foreach org,$(ORGANISATIONS),$(BUILD)/$(org) \
-			$(addprefix $(BUILD)/$(org)-,$(VARIANTS))) \
-		$(BUILD)/tools $(BUILD)/tcgprof $(BUILD)/identity $(BUILD)/style
+	[ ! -d '$(BUILD)' ] || find '$(BUILD)' -mindepth 1 -maxdepth 1 ! -name linux \
+		-exec rm -rf {} +
