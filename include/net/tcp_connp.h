@@ -99,7 +99,7 @@ struct tcp_connp_msg {
 enum tcp_connp_push {
 	TCP_CONNP_PUSH_NONE,
 	TCP_CONNP_PUSH_MORE,	/* full segments only: TCP_NAGLE_CORK */
-	TCP_CONNP_PUSH_NORMAL,	/* as tcp_sock.nonagle says */
+	TCP_CONNP_PUSH_NORMAL,	/* as tcp_sock.nonagle says, without a cork */
 	TCP_CONNP_PUSH_FORCE,	/* everything: TCP_NAGLE_PUSH */
 };
 

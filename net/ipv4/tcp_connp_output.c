@@ -56,9 +56,9 @@ bool tcp_connp_defer_push(struct sock *sk, int nonagle)
 {
 	if (!tcp_connp_defers(sk))
 		return false;
-	if (nonagle == TCP_NAGLE_PUSH)
+	if (nonagle & TCP_NAGLE_PUSH)
 		tcp_connp_want_push(sk, TCP_CONNP_PUSH_FORCE);
-	else if (nonagle == TCP_NAGLE_CORK)
+	else if (nonagle & TCP_NAGLE_CORK)
 		tcp_connp_want_push(sk, TCP_CONNP_PUSH_MORE);
 	else
 		tcp_connp_want_push(sk, TCP_CONNP_PUSH_NORMAL);
@@ -120,7 +120,8 @@ void tcp_connp_release_cb(struct sock *sk)
 {
 	enum tcp_connp_push push = sk->sk_connp_push;
 	bool ack = sk->sk_connp_ack;
-	int nonagle = tcp_sk(sk)->nonagle;
+	/* Whoever did not ask for a cork is not held by one that came since. */
+	int nonagle = tcp_sk(sk)->nonagle & ~TCP_NAGLE_CORK;
 
 	if (likely(!push && !ack))
 		return;
