@@ -193,6 +193,7 @@ void tcp_connp_init_clone(struct sock *sk)
 {
 	sk->sk_connp = NULL;
 	sk->sk_connp_posted = 0;
+	atomic_set(&sk->sk_connp_queued, 0);
 	sk->sk_connp_push = TCP_CONNP_PUSH_NONE;
 	sk->sk_connp_missed = 0;
 	sk->sk_connp_ack = 0;

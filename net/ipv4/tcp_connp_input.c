@@ -109,7 +109,7 @@ static void tcp_connp_keep_dst(const struct sock *sk, struct sk_buff *skb)
 
 /*
  * A long queue, and what one connection may have on it in any case: the ACKs of
- * a window are no crowd, and not all references of a socket are of packets.
+ * a window are no crowd.
  */
 unsigned int tcp_connp_share_len __read_mostly = 256;
 #define TCP_CONNP_SHARE_MIN	128UL
@@ -117,9 +117,7 @@ unsigned int tcp_connp_share_len __read_mostly = 256;
 /*
  * Who sends more than its group can do would have the queue filled, and then
  * the packets of others refused as often as its own.  So on a long queue nobody
- * has more than twice its share.  Each packet that is queued has a reference on
- * its socket, so nothing needs to be counted: there are few others, but for those
- * of MSG_ZEROCOPY, whose users' share is so much smaller.
+ * has more than about twice its share; nor all of it, if there is another one.
  */
 static bool tcp_connp_crowds(const struct sock *sk,
 			     const struct tcp_connp_group *g)
@@ -130,18 +128,24 @@ static bool tcp_connp_crowds(const struct sock *sk,
 		   atomic_long_read(&g->sq.bytes) <=
 		   READ_ONCE(tcp_connp_limits.max_bytes) / 2))
 		return false;
-	share = 2 * len / max(atomic_read(&g->conns), 1);
-	return refcount_read(&sk->sk_refcnt) > max(share, TCP_CONNP_SHARE_MIN);
+	share = 2 * len / (max(atomic_read(&g->conns), 1) + 1);
+	return atomic_read(&sk->sk_connp_queued) >
+	       max(share, TCP_CONNP_SHARE_MIN);
 }
 
-static bool tcp_connp_enqueue(const struct sock *sk, struct sk_buff *skb,
+static bool tcp_connp_enqueue(struct sock *sk, struct sk_buff *skb,
 			      struct tcp_connp_group *g)
 {
 	if (unlikely(tcp_connp_crowds(sk, g))) {
 		squeue_refuse(&g->sq);
 		return false;
 	}
-	return squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize);
+	/* Before anybody can take it off. */
+	atomic_inc(&sk->sk_connp_queued);
+	if (likely(squeue_enqueue(&g->sq, &skb->ll_node, skb->truesize)))
+		return true;
+	atomic_dec(&sk->sk_connp_queued);
+	return false;
 }
 
 /**
@@ -284,6 +288,7 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 	 * socket may be by now, expects packets with a route.
 	 */
 	if (unlikely((1 << sk->sk_state) & (TCPF_CLOSE | TCPF_LISTEN))) {
+		atomic_dec(&sk->sk_connp_queued);
 		bh_unlock_sock(sk);
 		sk_drops_add(sk, skb);
 		sk_skb_reason_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
@@ -302,10 +307,13 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 	if (unlikely(tcp_add_backlog(sk, skb, &reason))) {
 		/* It has released the slock. */
 		__release(&sk->sk_lock.slock);
+		atomic_dec(&sk->sk_connp_queued);
 		sk_drops_add(sk, skb);
 		sk_skb_reason_drop(sk, skb, reason);
 		return false;
 	}
+	/* Pairs with tcp_connp_input_pending(). */
+	atomic_fetch_dec_release(&sk->sk_connp_queued);
 	first = tcp_connp_list(sk);
 	bh_unlock_sock(sk);
 	return first;

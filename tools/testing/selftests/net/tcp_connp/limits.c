@@ -17,6 +17,9 @@
 #define CROWD		400
 #define CROWD_SHARE	"64"
 #define FEW		100
+/* Writes whose memory is in use, each by reference, of the other one. */
+#define ZEROCOPY	200
+#define MSS		536
 
 enum { BUDGET, QUEUE_PACKETS, QUEUE_BYTES, SHARE_PACKETS, LIMITS };
 
@@ -116,9 +119,23 @@ static void test(unsigned int limit, const char *value, const char *column)
 			 limits[limit].name, value, column);
 }
 
+/* Nothing of it is acknowledged, and each write is a segment of its own. */
+static void write_by_reference(int fd)
+{
+	static char data[MSS];
+	unsigned int i;
+
+	connp_set(fd, SOL_SOCKET, SO_SNDBUF, 1 << 20);
+	connp_set(fd, SOL_SOCKET, SO_ZEROCOPY, 1);
+	for (i = 0; i < ZEROCOPY; i++)
+		if (send(fd, data, sizeof(data), MSG_ZEROCOPY) != sizeof(data))
+			ksft_exit_fail_perror("send(MSG_ZEROCOPY)");
+}
+
 /*
  * Two peers of one group, whose thread is held. One sends more than its share of
- * the queue, which is refused; what the other one sends after it is not.
+ * the queue, which is refused; what the other one sends after it is not, however
+ * many references there are of its socket.
  */
 static void test_share(void)
 {
@@ -133,6 +150,7 @@ static void test_share(void)
 	}
 	for (i = 0; i < 2; i++)
 		connp_peer_connect_in(&peers[i], connp_held_group);
+	write_by_reference(peers[1].fd);
 	set_limit(SHARE_PACKETS, CROWD_SHARE);
 	before = connp_groups("drops");
 	connp_hold();
