@@ -51,7 +51,6 @@ struct squeue;
  * @ehash_lock:	 for writers to the group's part of an established hash table;
  *		 a leaf, unlike the processing lock, see tcp_connp.rst
  * @conns:	 connections that are in the group now
- * @handing:	 a drain has packets that are on no backlog yet
  * @kick:	 ConnP-L: sees to what a bounded drain left behind
  * @calls:	 synchronous calls made to the group
  *
@@ -61,7 +60,6 @@ struct tcp_connp_group {
 	struct squeue		sq;
 	spinlock_t		ehash_lock ____cacheline_aligned_in_smp;
 	atomic_t		conns;
-	bool			handing;
 	struct tasklet_struct	kick;
 	atomic_long_t		calls;
 };

@@ -49,11 +49,24 @@ static DEFINE_PER_CPU(struct tcp_connp_batch, tcp_connp_batch);
 /* Sockets that a drain keeps waiting while it collects their packets. */
 #define TCP_CONNP_RUN_MAX	64
 
+/**
+ * struct tcp_connp_run - the sockets that a drain runs
+ * @sk: those that have to be run, each with a reference
+ * @n: so many
+ * @total: all that were listed
+ * @left: packets that may yet be processed; what a socket has beyond that is
+ *	  left for a later drain, because a backlog may be much longer than a
+ *	  queue, and others wait
+ */
 struct tcp_connp_run {
 	struct sock *sk[TCP_CONNP_RUN_MAX];
 	unsigned int n;
 	unsigned int total;
+	unsigned int left;
 };
+
+/* In budgets: no matter to who brought all of it himself, even twice. */
+#define TCP_CONNP_RUN_BUDGETS	4
 
 /**
  * tcp_connp_batch_begin - packets that follow on this CPU come in a batch
@@ -203,52 +216,78 @@ EXPORT_SYMBOL_GPL(tcp_connp_rcv);
  *
  * Whoever is about to replace a socket by a TIME_WAIT asks, because a FIN that
  * is still queued would be lost with it and cost the peer a retransmission
- * timeout.  True too often is harmless, so it is not counted per socket.
+ * timeout.
  *
  * Context: @sk owned, or its slock held.
- * Return: true if there is a packet for @sk, or for another of its group.
+ * Return: true if there is a packet for @sk.
  */
 bool tcp_connp_input_pending(const struct sock *sk)
 {
-	const struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
-
-	return g && (READ_ONCE(sk->sk_backlog.tail) ||
-		     READ_ONCE(g->handing) ||
-		     READ_ONCE(g->sq.pending) ||
-		     !llist_empty(&g->sq.incoming));
+	/* It is on the backlog before it is taken off this count. */
+	return atomic_read_acquire(&sk->sk_connp_queued) ||
+	       READ_ONCE(sk->sk_backlog.tail);
 }
 
-/*
- * Work off the backlog of a socket that nobody owns, and then do what it put
- * off.  The packets stay on the backlog until it is their turn, so that
- * tcp_connp_input_pending() sees them.
+/**
+ * tcp_connp_work_off - process packets of a backlog
+ * @sk: the connection
+ * @max: no more packets than that
+ * @last: where to stop, after the packet that *@last is, and set that to NULL;
+ *	  or NULL
+ *
+ * The packets stay on the backlog until it is their turn, so that
+ * tcp_connp_input_pending() sees them.  If some are left, they count in whole
+ * against the backlog's limit until all are done: their memory is not known any
+ * more where some were merged.
+ *
+ * Context: inside the group, slock held.
+ * Return: how many of @max are left.
  */
-static void tcp_connp_run(struct sock *sk)
+unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max,
+				struct sk_buff **last)
 {
 	struct sk_buff *skb;
+	bool end = false;
 
-	sk->sk_connp_missed = 0;
-	sk->sk_connp_rollup = 1;
-	while ((skb = sk->sk_backlog.head)) {
+	while (max && !end && (skb = sk->sk_backlog.head)) {
 		sk->sk_backlog.head = skb->next;
 		if (!skb->next)
 			sk->sk_backlog.tail = NULL;
 		skb_mark_not_on_list(skb);
+		end = last && skb == *last;
 		sk_backlog_rcv(sk, skb);
+		max--;
 	}
-	sk->sk_backlog.len = 0;
+	if (end)
+		*last = NULL;
+	if (!sk->sk_backlog.head)
+		sk->sk_backlog.len = 0;
+	return max;
+}
+
+/*
+ * Work off the backlog of a socket that nobody owns, and then do what it put
+ * off.  If that is too much at once, the rest is work of a message's.
+ */
+static void tcp_connp_run(struct tcp_connp_run *run, struct sock *sk)
+{
+	sk->sk_connp_missed = 0;
+	sk->sk_connp_rollup = 1;
+	run->left = tcp_connp_work_off(sk, run->left, NULL);
 	sk->sk_connp_rollup = 0;
 	tcp_release_cb(sk);
 	tcp_connp_wake(sk);
+	if (unlikely(sk->sk_backlog.head))
+		tcp_connp_queue_output(sk, this_cpu_read(squeue_current));
 }
 
 /* A process that comes in between does it on its way out. */
-static void tcp_connp_run_now(struct sock *sk)
+static void tcp_connp_run_now(struct tcp_connp_run *run, struct sock *sk)
 {
 	bh_lock_sock_nested(sk);
 	WRITE_ONCE(sk->sk_connp_listed, 0);
 	if (!sock_owned_by_user(sk))
-		tcp_connp_run(sk);
+		tcp_connp_run(run, sk);
 	bh_unlock_sock(sk);
 }
 
@@ -258,7 +297,7 @@ static void tcp_connp_run_all(struct tcp_connp_run *run)
 	unsigned int i;
 
 	for (i = 0; i < run->n; i++) {
-		tcp_connp_run_now(run->sk[i]);
+		tcp_connp_run_now(run, run->sk[i]);
 		sock_put(run->sk[i]);
 	}
 	run->n = 0;
@@ -277,7 +316,8 @@ static bool tcp_connp_list(struct sock *sk)
  * Give one packet to its socket's backlog.  Return true if the socket has to
  * be run for it, and wasn't before: then the packet's reference is kept.
  */
-static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
+static bool tcp_connp_deliver(struct tcp_connp_run *run, struct sock *sk,
+			      struct sk_buff *skb)
 {
 	enum skb_drop_reason reason;
 	bool owned, first;
@@ -297,9 +337,20 @@ static bool tcp_connp_deliver(struct sock *sk, struct sk_buff *skb)
 	owned = sock_owned_by_user(sk);
 	/* Never drop for want of backlog what stock would have processed. */
 	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
-		tcp_connp_run(sk);
+		tcp_connp_run(run, sk);
 
 	tcp_segs_in(tcp_sk(sk), skb);
+	/*
+	 * A backlog has no use for a packet's route and security path, but who
+	 * labels the other end of a connection that begins wants to see them.
+	 */
+	if (unlikely(sk->sk_state == TCP_SYN_SENT) && !owned &&
+	    !sk->sk_backlog.head) {
+		atomic_dec(&sk->sk_connp_queued);
+		sk_backlog_rcv(sk, skb);
+		bh_unlock_sock(sk);
+		return false;
+	}
 	if (!owned && skb_dst(skb) && !rcu_access_pointer(sk->sk_rx_dst) &&
 	    sk->sk_state == TCP_ESTABLISHED)
 		inet_csk(sk)->icsk_af_ops->sk_rx_dst_set(sk, skb);
@@ -353,7 +404,10 @@ static void tcp_connp_run_later(struct tcp_connp_run *run, struct sock *sk)
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 {
 	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
-	struct tcp_connp_run run = { .n = 0 };
+	struct tcp_connp_run run = {
+		.left = TCP_CONNP_RUN_BUDGETS *
+			max(READ_ONCE(tcp_connp_limits.budget), 1U),
+	};
 	struct tcp_connp_msg *msg, *next;
 	unsigned long bytes = 0;
 	unsigned int nodes = 0;
@@ -365,12 +419,6 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 		struct sock *sk;
 
 		nodes++;
-		/*
-		 * A packet in hand is on no backlog yet, and a socket may be
-		 * run before all packets of the batch are.
-		 */
-		WRITE_ONCE(g->handing,
-			   kind == TCP_CONNP_PACKET || msg->node.next);
 		switch (kind) {
 		case TCP_CONNP_PACKET:
 			skb = llist_entry(&msg->node, struct sk_buff, ll_node);
@@ -380,7 +428,7 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			bytes += skb->truesize;
 			skb->sk = NULL;
 			skb_mark_not_on_list(skb);
-			if (tcp_connp_deliver(sk, skb))
+			if (tcp_connp_deliver(&run, sk, skb))
 				tcp_connp_run_later(&run, sk);
 			else
 				sock_put(sk);
@@ -407,11 +455,10 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			sk = tcp_connp_msg_sock(msg);
 			trace_tcp_connp_message(g - tcp_connp_groups, kind, sk);
 			if (READ_ONCE(sk->sk_connp_listed))
-				tcp_connp_run_now(sk);
+				tcp_connp_run_now(&run, sk);
 			tcp_connp_run_timer(sk, kind);
 		}
 	}
-	WRITE_ONCE(g->handing, false);
 	tcp_connp_run_all(&run);
 	trace_tcp_connp_drain(g - tcp_connp_groups, nodes, run.total);
 	return bytes;

@@ -179,6 +179,20 @@ static int tcp_connp_connect_fn(struct sock *sk, int arg)
 }
 
 /**
+ * tcp_connp_catches_up - shall a call find what came before it processed?
+ * @call: the call
+ *
+ * What is here before the SYN is sent waits for that, as in stock.
+ *
+ * Context: any.
+ * Return: true if so.
+ */
+bool tcp_connp_catches_up(const struct tcp_connp_call *call)
+{
+	return call->sk && call->fn != tcp_connp_connect_fn;
+}
+
+/**
  * tcp_connp_execute - do the work of a call
  * @call: the call
  *
@@ -195,8 +209,7 @@ void tcp_connp_execute(struct tcp_connp_call *call)
 		return;
 	gfp = sk->sk_allocation;
 	sk->sk_allocation = GFP_ATOMIC;
-	/* What is here before the SYN is sent waits for that, as in stock. */
-	if (call->fn != tcp_connp_connect_fn && tcp_connp_owner_has_work(sk))
+	if (tcp_connp_catches_up(call) && tcp_connp_owner_has_work(sk))
 		tcp_connp_catch_up(sk);
 	call->ret = call->fn(sk, call->arg);
 	sk->sk_allocation = gfp;

@@ -17,6 +17,7 @@
  * @fn: the work
  * @arg: for @fn
  * @ret: what @fn returned
+ * @last: ConnP-T: the last of the packets that come before the work, or NULL
  * @done: the work is, the group has forgotten the call
  *
  * On the stack of the caller.
@@ -27,6 +28,7 @@ struct tcp_connp_call {
 	int			(*fn)(struct sock *sk, int arg);
 	int			arg;
 	int			ret;
+	struct sk_buff		*last;
 	struct completion	done;
 };
 
@@ -54,11 +56,14 @@ bool tcp_connp_owner_has_work(const struct sock *sk);
 extern unsigned int tcp_connp_share_len;
 
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
+unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max,
+				struct sk_buff **last);
 
 /* net/ipv4/tcp_connp_msg.c */
 bool tcp_connp_queue_output(struct sock *sk, struct squeue *sq);
 struct sock *tcp_connp_msg_sock(struct tcp_connp_msg *msg);
 void tcp_connp_run_timer(struct sock *sk, enum tcp_connp_kind kind);
+bool tcp_connp_catches_up(const struct tcp_connp_call *call);
 void tcp_connp_execute(struct tcp_connp_call *call);
 void tcp_connp_flush_group(struct tcp_connp_group *g);
 

@@ -205,9 +205,29 @@ void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call)
 	tcp_connp_wait(g, &call->done);
 }
 
+/*
+ * A backlog may be much longer than a queue, and others of the group wait.  So
+ * what is on it when a call's turn comes is worked off in parts; what comes
+ * later is little, and left to tcp_connp_execute().  Return true if this was
+ * the last part.
+ */
+static bool tcp_connp_catch_up_part(struct tcp_connp_call *call)
+{
+	struct sock *sk = call->sk;
+
+	spin_lock_bh(&sk->sk_lock.slock);
+	if (!call->last)
+		call->last = sk->sk_backlog.tail;
+	if (call->last)
+		tcp_connp_work_off(sk, READ_ONCE(tcp_connp_limits.budget) ?: 1,
+				   &call->last);
+	spin_unlock_bh(&sk->sk_lock.slock);
+	return !call->last;
+}
+
 /**
  * tcp_connp_answer - do the work of a call, and tell who waits for it
- * @call: the call, which ceases to exist
+ * @call: the call, which ceases to exist, or is queued again
  *
  * The caller owns the socket and does nothing meanwhile; the thread owns it in
  * the caller's place, and tells lockdep.
@@ -216,14 +236,22 @@ void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call)
  */
 void tcp_connp_answer(struct tcp_connp_call *call)
 {
+	struct squeue *sq = this_cpu_read(squeue_current);
 	struct sock *sk = call->sk;
+	bool now = true;
 
 	if (sk)
 		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
-	tcp_connp_execute(call);
+	if (tcp_connp_catches_up(call))
+		now = tcp_connp_catch_up_part(call);
+	if (now)
+		tcp_connp_execute(call);
 	if (sk)
 		mutex_release(&sk->sk_lock.dep_map, _RET_IP_);
-	complete(&call->done);
+	if (now)
+		complete(&call->done);
+	else
+		squeue_post(sq, &call->msg.node);
 }
 
 /**

@@ -42,6 +42,8 @@
 #define RTO_MIN		200
 
 #define CONNP_MAX_GROUPS	1024
+/* For a connection that may be in whichever it is. */
+#define CONNP_ANY_GROUP		UINT_MAX
 
 /* /proc/net/tcp_connp of the namespace the test was started in; -1: stock. */
 static int connp_groups_fd = -1;
@@ -180,10 +182,21 @@ static inline bool connp_shared(void)
 	return getenv("CONNP_SHARED");
 }
 
-/* The connections in all groups; none in a kernel without. */
+/* Connections that others have in groups, as sshd; see connp_start(). */
+static long connp_others;
+
+/* The connections in all groups, less the others'; none in a kernel without. */
 static inline long connp_conns(void)
 {
-	return connp_groups_fd < 0 ? 0 : connp_groups("conns");
+	long conns;
+
+	if (connp_groups_fd < 0)
+		return 0;
+	conns = connp_groups("conns");
+	/* Some of theirs have gone. */
+	if (conns >= 0 && conns < connp_others)
+		connp_others = conns;
+	return conns - connp_others;
 }
 
 /* Skip the whole test on a kernel without groups. */
@@ -194,8 +207,8 @@ static inline void connp_need_groups(void)
 }
 
 /*
- * Wait until the groups have @expected connections, as others on the machine
- * may come and go, and the last packets of a closed connection take a moment.
+ * Wait until connp_conns() is @expected, as others on the machine may come and
+ * go, and the last packets of a closed connection take a moment.
  */
 static inline bool connp_wait_conns(long expected)
 {
@@ -227,6 +240,10 @@ static inline void connp_start(unsigned int tests, unsigned int seconds)
 	connp_groups_fd = open("/proc/net/tcp_connp", O_RDONLY | O_CLOEXEC);
 	/* Those that the test before has closed are no baseline for this. */
 	connp_wait_conns(0);
+	connp_others = connp_conns();
+	if (connp_others)
+		ksft_print_msg("%ld connections of others don't count\n",
+			       connp_others);
 	connp_new_netns();
 	ksft_set_plan(tests);
 	/* Among others that leave the machine no time, it takes much longer. */
@@ -362,8 +379,19 @@ static inline int connp_sockets(void)
  */
 static inline void connp_wait_sockets(int left)
 {
-	while (connp_sockets() > left)
+	double start = connp_ms();
+	bool told = false;
+
+	while (connp_sockets() > left) {
+		if (!told && connp_ms() - start > 10000) {
+			ksft_print_msg("waiting for %d sockets to end, %d may be left\n",
+				       connp_sockets() - left, left);
+			/* Or the alarm would take it along. */
+			fflush(stdout);
+			told = true;
+		}
 		usleep(10000);
+	}
 }
 
 /* Report on packets lost since @before, a value of connp_lost(). */
@@ -555,6 +583,16 @@ static inline bool connp_check(unsigned int stream, size_t pos,
 	return true;
 }
 
+/* Go to a CPU, and stay there; false if it is offline, or there is none. */
+static inline bool connp_go_to(int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	return !sched_setaffinity(0, sizeof(set), &set);
+}
+
 static inline pthread_t connp_thread(void *(*run)(void *), void *argument)
 {
 	pthread_t thread;
@@ -601,13 +639,10 @@ struct connp_watch {
 static inline void connp_visit_cpus(void)
 {
 	int cpu, cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	cpu_set_t set;
 
 	for (cpu = 0; cpu < cpus; cpu++) {
-		CPU_ZERO(&set);
-		CPU_SET(cpu, &set);
 		/* One that is offline can't be visited, and holds up nobody. */
-		sched_setaffinity(0, sizeof(set), &set);
+		connp_go_to(cpu);
 		usleep(CONNP_TICK_MS * 1000 / cpus);
 	}
 }
@@ -664,6 +699,89 @@ static inline void connp_watch_report(struct connp_watch *watch,
 	ksft_print_msg("%s: longest wait %u ticks of %u ms\n", what,
 		       watch->ticks_max, CONNP_TICK_MS);
 	ksft_test_result(!watch->stalls, "%s: nothing stalled\n", what);
+}
+
+/*
+ * Data that flows from the client to the server until the test has enough, and
+ * is verified there. Whether the connection may break is for the test to say.
+ */
+#define CONNP_STREAM_CHUNK	16384
+
+struct connp_stream {
+	struct connp_pair pair;
+	unsigned int number;	/* what it carries, and its place in @watch */
+	struct connp_watch *watch;
+	size_t sent;
+	size_t received;
+	unsigned int wrong;	/* reads */
+	atomic_bool broken;	/* an end had an error */
+	atomic_bool stop;
+	atomic_bool ended;	/* at one end, at least */
+	pthread_t sender;
+	pthread_t receiver;
+};
+
+static inline void *connp_stream_send(void *argument)
+{
+	struct connp_stream *stream = argument;
+	char buf[CONNP_STREAM_CHUNK];
+	ssize_t n;
+
+	while (!stream->stop) {
+		connp_fill(stream->number, stream->sent, buf, sizeof(buf));
+		n = send(stream->pair.client, buf, sizeof(buf), MSG_NOSIGNAL);
+		if (n < 0) {
+			stream->broken = true;
+			break;
+		}
+		stream->sent += n;
+	}
+	shutdown(stream->pair.client, SHUT_WR);
+	stream->ended = true;
+	return NULL;
+}
+
+static inline void *connp_stream_receive(void *argument)
+{
+	struct connp_stream *stream = argument;
+	char buf[CONNP_STREAM_CHUNK];
+	ssize_t n;
+
+	while ((n = recv(stream->pair.server, buf, sizeof(buf), 0)) > 0) {
+		stream->wrong += !connp_check(stream->number, stream->received,
+					      buf, n);
+		stream->received += n;
+		stream->watch->step[stream->number]++;
+	}
+	if (n < 0)
+		stream->broken = true;
+	stream->watch->step[stream->number] = UINT_MAX;
+	stream->ended = true;
+	return NULL;
+}
+
+/* Stream @number begins, on a connection of its own. */
+static inline void connp_stream_start(struct connp_stream *stream,
+				      unsigned int number,
+				      enum connp_family family,
+				      struct connp_watch *watch)
+{
+	memset(stream, 0, sizeof(*stream));
+	stream->number = number;
+	stream->watch = watch;
+	watch->step[number] = 0;
+	connp_connect(family, &stream->pair);
+	stream->sender = connp_thread(connp_stream_send, stream);
+	stream->receiver = connp_thread(connp_stream_receive, stream);
+}
+
+/* Returns when all that was sent has arrived, or the connection is broken. */
+static inline void connp_stream_finish(struct connp_stream *stream)
+{
+	stream->stop = true;
+	pthread_join(stream->sender, NULL);
+	pthread_join(stream->receiver, NULL);
+	connp_disconnect(&stream->pair);
 }
 
 #endif /* CONNP_H */

@@ -190,6 +190,25 @@ static inline int connp_task_cpu(pid_t tid, char *state)
 	return cpu;
 }
 
+/* The first and the last CPU of a set, which is not empty. */
+static inline int connp_first_cpu(const cpu_set_t *set)
+{
+	int cpu = 0;
+
+	while (!CPU_ISSET(cpu, set))
+		cpu++;
+	return cpu;
+}
+
+static inline int connp_last_cpu(const cpu_set_t *set)
+{
+	int cpu = CPU_SETSIZE - 1;
+
+	while (!CPU_ISSET(cpu, set))
+		cpu--;
+	return cpu;
+}
+
 /* A list of CPUs as the kernel prints it: 0-2,5 */
 static inline void connp_parse_cpus(const char *list, cpu_set_t *set)
 {
@@ -240,16 +259,11 @@ static inline int connp_belongs(unsigned int n, const cpu_set_t *cpus,
 static inline int connp_allowed(pid_t tid)
 {
 	cpu_set_t set;
-	int cpu = 0;
 
 	CPU_ZERO(&set);
 	if (sched_getaffinity(tid, sizeof(set), &set))
 		ksft_exit_fail_perror("sched_getaffinity of a thread");
-	if (CPU_COUNT(&set) != 1)
-		return -1;
-	while (!CPU_ISSET(cpu, &set))
-		cpu++;
-	return cpu;
+	return CPU_COUNT(&set) == 1 ? connp_first_cpu(&set) : -1;
 }
 
 /* How many threads are elsewhere than the sysctl cpus and @online tell. */
@@ -278,11 +292,7 @@ static inline unsigned int connp_misplaced(const struct connp_sysctl *sysctl,
 /* Stay on one CPU; what is created later inherits that. */
 static inline void connp_stay_on(int cpu)
 {
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
+	if (!connp_go_to(cpu))
 		ksft_exit_fail_perror("sched_setaffinity");
 }
 
@@ -431,7 +441,7 @@ static struct connp_sysctl connp_hold_sysctls[] = {
 };
 
 static int connp_hold_cpu, connp_free_cpu;
-static unsigned int connp_held_group;
+static unsigned int connp_held_group = CONNP_ANY_GROUP;
 
 /* To be called before connp_guard(), whose function then calls the last. */
 static inline void connp_hold_open(void)
@@ -440,12 +450,8 @@ static inline void connp_hold_open(void)
 	unsigned int i;
 
 	connp_online(&online);
-	connp_free_cpu = 0;
-	while (!CPU_ISSET(connp_free_cpu, &online))
-		connp_free_cpu++;
-	connp_hold_cpu = CPU_SETSIZE - 1;
-	while (!CPU_ISSET(connp_hold_cpu, &online))
-		connp_hold_cpu--;
+	connp_free_cpu = connp_first_cpu(&online);
+	connp_hold_cpu = connp_last_cpu(&online);
 	if (connp_hold_cpu == connp_free_cpu)
 		ksft_exit_skip("needs two CPUs\n");
 	for (i = 0; i < ARRAY_SIZE(connp_hold_sysctls); i++)
@@ -471,7 +477,7 @@ static inline void connp_hold_choose(void)
 	for (i = 0; i < connp_nr_tids; i++)
 		if (connp_allowed(connp_tids[i]) == connp_hold_cpu)
 			connp_held_group = i;
-	if (connp_allowed(connp_tids[connp_held_group]) != connp_hold_cpu)
+	if (connp_held_group == CONNP_ANY_GROUP)
 		ksft_exit_skip("no group has its thread on CPU %d\n",
 			       connp_hold_cpu);
 }

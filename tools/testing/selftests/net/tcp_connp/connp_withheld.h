@@ -28,6 +28,34 @@ static inline size_t connp_withheld_size(void)
 	return CONNP_WITHHELD_PAGES * connp_page;
 }
 
+/* A system call of another thread of ours that stalls on such memory. */
+struct connp_stall {
+	int fd;
+	char *memory;
+	bool sends;
+	atomic_bool done;
+	pthread_t thread;
+};
+
+static inline void *connp_stall_run(void *argument)
+{
+	struct connp_stall *stall = argument;
+	size_t size = connp_withheld_size();
+
+	if (stall->sends)
+		connp_send(stall->fd, stall->memory, size);
+	else
+		connp_recv(stall->fd, stall->memory, size);
+	stall->done = true;
+	return NULL;
+}
+
+static inline void connp_stall_start(struct connp_stall *stall)
+{
+	stall->done = false;
+	stall->thread = connp_thread(connp_stall_run, stall);
+}
+
 static int connp_uffd = -1;
 
 /* NULL, or why there is no userfaultfd. */

@@ -31,14 +31,6 @@ struct life {
 
 static bool threads;
 
-static void connect_peer(struct connp_peer *peer)
-{
-	if (threads)
-		connp_peer_connect_in(peer, connp_held_group);
-	else
-		connp_peer_connect(peer);
-}
-
 static void *live(void *argument)
 {
 	struct sockaddr nowhere = { .sa_family = AF_UNSPEC };
@@ -76,7 +68,7 @@ static bool next_life(struct connp_peer *peer, enum next next,
 	unsigned int i;
 	long queued = 0;
 
-	connect_peer(&other);
+	connp_peer_connect_in(&other, connp_held_group);
 	fcntl(peer->fd, F_SETFL, O_NONBLOCK);
 	if (threads) {
 		connp_wait_drained();
@@ -108,7 +100,7 @@ static void test_reconnect(unsigned char flags, const char *what)
 	unsigned int is;
 	bool right;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	/* The numbers of the old life have to look right in the new one. */
 	connp_send(peer.fd, "unacknowledged", 14);
 	right = connp_leaves(&peer, TH_PUSH);
@@ -128,7 +120,7 @@ static void test_listen(unsigned char flags, const char *what)
 	unsigned int is;
 	bool right;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	right = next_life(&peer, LISTEN, flags);
 	is = connp_state(peer.fd);
 	ksft_test_result(right && is == TCP_LISTEN &&
@@ -158,7 +150,7 @@ static void test_fin(void)
 	struct connp_peer peer;
 	bool right;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	shutdown(peer.fd, SHUT_WR);
 	right = connp_leaves(&peer, TH_FIN);
 	connp_arrive(&peer, TH_ACK, "", 0);
@@ -167,6 +159,54 @@ static void test_fin(void)
 	right &= next_life(&peer, CLOSE, TH_ACK | TH_FIN);
 	ksft_test_result(right && acknowledged(&peer),
 			 "closed, the FIN of the peer is not lost\n");
+}
+
+/* The namespace's. */
+static int time_waits(void)
+{
+	FILE *f = fopen("/proc/net/sockstat", "r");
+	char line[256];
+	int n = -1;
+
+	while (f && n < 0 && fgets(line, sizeof(line), f))
+		sscanf(line, "TCP: inuse %*d orphan %*d tw %d", &n);
+	if (n < 0)
+		ksft_exit_fail_msg("/proc/net/sockstat is different\n");
+	fclose(f);
+	return n;
+}
+
+/*
+ * It is closed, and the peer acknowledges that. What is queued behind, for
+ * another connection, is no reason to keep the whole socket.
+ */
+static void test_time_wait(void)
+{
+	struct connp_peer peer, other;
+	int before = time_waits();
+	unsigned int i;
+	bool left;
+
+	connp_peer_connect_in(&peer, connp_held_group);
+	connp_peer_connect_in(&other, connp_held_group);
+	close(peer.fd);
+	left = connp_leaves(&peer, TH_FIN);
+	if (threads) {
+		connp_wait_drained();
+		connp_hold();
+	}
+	connp_arrive(&peer, TH_ACK, "", 0);
+	for (i = 0; i < 100; i++)
+		connp_arrive(&other, TH_ACK, "", 0);
+	if (threads)
+		connp_release();
+	if (connp_groups_fd >= 0)
+		connp_wait_drained();
+	ksft_test_result(left && time_waits() == before + 1,
+			 "closed, a TIME_WAIT is left, whoever else is busy\n");
+	connp_peer_reset(&other);
+	/* Its FIN_WAIT2 ends with it. */
+	connp_arrive(&peer, TH_RST, "", 0);
 }
 
 static void restore(void)
@@ -181,13 +221,14 @@ int main(void)
 	if (threads)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(6, 120);
+	connp_start(7, 120);
 	if (threads)
 		connp_hold_choose();
 	connp_peer_start(10);
 	/* For those that listen in their next life. */
 	connp_set(connp_peer_listener, SOL_SOCKET, SO_REUSEPORT, 1);
 	test_fin();
+	test_time_wait();
 	test_reconnect(TH_SYN | TH_ACK, "a SYN-ACK");
 	test_reconnect(TH_RST | TH_ACK, "a RST");
 	test_listen(TH_ACK, "an ACK");

@@ -4,32 +4,30 @@
  * page it copies from or to is not there, must not hold up other connections
  * of its group: with tcp_connp.groups=1 these are all connections. The page is
  * withheld by userfaultfd until the others have got their data through.
+ *
+ * What comes for the socket meanwhile is on its backlog, which may be much longer
+ * than a group's queue. When it is the group's turn to work that off, it does so
+ * in parts, so that others get their turn in between.
  */
 #include "connp_withheld.h"
+#include "connp_peer.h"
+#include "connp_threads.h"
 
 #define OTHERS		4
 #define BULK		1048576
 
+/* Packets on a backlog; how many a drain, or a turn of a call, takes at most. */
+#define BACKLOG		2000
+#define DRAIN_PART	256
+#define CALL_PART	64
+#define PIECE		1024
+/* Not in all headers. */
+#ifndef TH_ECE
+#define TH_ECE		0x40
+#endif
+
 static size_t size;
-
-struct stalled {
-	int fd;
-	char *memory;
-	bool sends;
-	atomic_bool done;
-};
-
-static void *stall(void *argument)
-{
-	struct stalled *stalled = argument;
-
-	if (stalled->sends)
-		connp_send(stalled->fd, stalled->memory, size);
-	else
-		connp_recv(stalled->fd, stalled->memory, size);
-	stalled->done = true;
-	return NULL;
-}
+static bool threads;
 
 static void *bulk_sender(void *argument)
 {
@@ -76,8 +74,7 @@ static void test(bool sends)
 	const char *who = sends ? "sender" : "reader";
 	struct connp_pair others[OTHERS], pair;
 	long before = connp_lost();
-	struct stalled stalled = {};
-	pthread_t thread;
+	struct connp_stall stalled = {};
 	char *content, *other_end;
 	bool right, stuck;
 	int i;
@@ -96,7 +93,7 @@ static void test(bool sends)
 		memcpy(stalled.memory, content, connp_page);
 	else
 		connp_send(pair.server, content, size);
-	thread = connp_thread(stall, &stalled);
+	connp_stall_start(&stalled);
 	connp_uffd_wait();
 
 	right = others_progress(others);
@@ -112,7 +109,7 @@ static void test(bool sends)
 	connp_uffd_supply(stalled.memory, content);
 	if (sends)
 		connp_recv(pair.server, other_end, size);
-	pthread_join(thread, NULL);
+	pthread_join(stalled.thread, NULL);
 	right = !memcmp(sends ? other_end : stalled.memory, content,
 			size);
 	ksft_test_result(right, "a %s with its page: its data is right\n", who);
@@ -126,16 +123,72 @@ static void test(bool sends)
 	free(other_end);
 }
 
+/*
+ * A reader's backlog is worked off by the thread: when recv() is done, or before
+ * it returns, if there is not as much as it asked for; then that is a call.
+ */
+static void test_backlog(bool call)
+{
+	const char *when = call ? "before recv() returns" : "after recv()";
+	unsigned int i, part = call ? CALL_PART : DRAIN_PART;
+	size_t at_first = call ? size / 2 : size, pos;
+	char *content = calloc(1, size);
+	struct connp_stall stalled = {};
+	struct connp_peer peer;
+	int buf = 4 << 20;
+	long queued;
+
+	if (!threads) {
+		ksft_test_result_skip("a long backlog, %s: the owner's own work\n",
+				      when);
+		return;
+	}
+	connp_peer_connect(&peer);
+	if (setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUFFORCE, &buf, sizeof(buf)))
+		ksft_exit_fail_perror("SO_RCVBUFFORCE");
+	for (pos = 0; pos < at_first; pos += PIECE)
+		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
+	connp_wait_drained();
+	stalled.fd = peer.fd;
+	stalled.memory = connp_uffd_withhold();
+	connp_stall_start(&stalled);
+	connp_uffd_wait();
+
+	/* Or one would be merged with the next. */
+	for (i = 0; i < BACKLOG; i++)
+		connp_arrive(&peer, TH_ACK | (i % 2 ? TH_ECE : 0), "", 0);
+	connp_wait_drained();
+	queued = connp_groups("queued");
+	connp_uffd_supply(stalled.memory, content);
+	for (; pos < size; pos += PIECE)
+		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
+	pthread_join(stalled.thread, NULL);
+	connp_wait_drained();
+	queued = connp_groups("queued") - queued - (size - at_first) / PIECE;
+	ksft_print_msg("%s: %u packets of backlog, %ld turns\n", when, BACKLOG,
+		       queued);
+	ksft_test_result(queued >= BACKLOG / part,
+			 "a long backlog, %s: no more than %u packets in a turn\n",
+			 when, part);
+	connp_peer_reset(&peer);
+	munmap(stalled.memory, size);
+	free(content);
+}
+
 int main(void)
 {
 	const char *lacks;
 
-	connp_start(6, 60);
+	threads = connp_has_threads();
+	connp_start(8, 60);
 	size = connp_withheld_size();
 	lacks = connp_uffd_open();
 	if (lacks)
 		ksft_exit_skip("%s\n", lacks);
 	test(true);
 	test(false);
+	connp_peer_start(10);
+	test_backlog(true);
+	test_backlog(false);
 	ksft_finished();
 }
