@@ -107,31 +107,38 @@ static inline unsigned int connp_read_diag(void)
 	return connp_diag_dump(AF_INET, NULL) + connp_diag_dump(AF_INET6, NULL);
 }
 
-/* Kill it, whatever it is, as ss -K does: all but listeners. */
-static inline void connp_kill(struct inet_diag_msg *msg)
+/*
+ * Kill it, whatever it is, as ss -K does: all but listeners. False if there is
+ * nothing to kill; it may have gone by itself.
+ */
+static inline bool connp_kill(struct inet_diag_msg *msg)
 {
 	struct connp_diag diag = {
 		.req.sdiag_family = msg->idiag_family,
 		.req.idiag_states = 1 << msg->idiag_state,
 		.req.id = msg->id,
 	};
-	char answer[4096];
+	struct {
+		struct nlmsghdr nlh;
+		struct nlmsgerr err;
+		char request[1024];
+	} answer;
 	int fd;
 
 	if (msg->idiag_state == TCP_LISTEN)
-		return;
+		return false;
 	fd = connp_diag_open();
 	connp_diag_send(fd, &diag, SOCK_DESTROY, NLM_F_ACK);
-	/* It may have gone by itself. */
-	if (recv(fd, answer, sizeof(answer), 0) < 0)
+	if (recv(fd, &answer, sizeof(answer), 0) < 0)
 		ksft_exit_fail_perror("SOCK_DESTROY");
 	close(fd);
-}
-
-static inline unsigned int connp_kill_all(void)
-{
-	return connp_diag_dump(AF_INET, connp_kill) +
-	       connp_diag_dump(AF_INET6, connp_kill);
+	if (answer.nlh.nlmsg_type != NLMSG_ERROR)
+		ksft_exit_fail_msg("SOCK_DESTROY: answered with type %u\n",
+				   answer.nlh.nlmsg_type);
+	errno = -answer.err.error;
+	if (errno && errno != ENOENT && errno != ESTALE)
+		ksft_exit_fail_perror("SOCK_DESTROY");
+	return !errno;
 }
 
 static inline int connp_bpf(enum bpf_cmd cmd, union bpf_attr *attr)
