@@ -229,24 +229,4 @@ static inline void fuzz_mac_ao(const struct fuzz_ends *ends,
 	memcpy(mac, hash, FUZZ_AO_LEN);
 }
 
-/* Where this option of a segment is, from the begin of its TCP header; or 0. */
-static inline unsigned int fuzz_find_option(const struct tcphdr *tcp,
-					    unsigned char wanted)
-{
-	const unsigned char *header = (void *)tcp;
-	unsigned int i = sizeof(*tcp), end = tcp->doff * 4;
-
-	while (i < end && header[i] != TCPOPT_EOL) {
-		if (header[i] == wanted)
-			return i;
-		if (header[i] == TCPOPT_NOP)
-			i++;
-		else if (i + 1 < end && header[i + 1] >= 2)
-			i += header[i + 1];
-		else
-			break;
-	}
-	return 0;
-}
-
 #endif /* FUZZ_MAC_H */

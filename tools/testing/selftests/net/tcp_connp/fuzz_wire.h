@@ -901,34 +901,44 @@ static inline void fuzz_arrive_icmp(struct fuzz_peer *peer)
 }
 
 /* What our end has told with its options. */
+/* Where this option of ours is, from the begin of the TCP header; or 0. */
+static inline unsigned int fuzz_find_option(const struct tcphdr *tcp,
+					    unsigned char wanted)
+{
+	const unsigned char *header = (void *)tcp;
+	unsigned int i = sizeof(*tcp), end = tcp->doff * 4, len;
+
+	while (i < end && header[i] != TCPOPT_EOL) {
+		len = 1;
+		if (header[i] != TCPOPT_NOP) {
+			len = i + 1 < end ? header[i + 1] : 0;
+			if (len < 2 || i + len > end) {
+				fuzz_fail("a segment left with broken options");
+				return 0;
+			}
+		}
+		if (header[i] == wanted)
+			return i;
+		i += len;
+	}
+	return 0;
+}
+
 static inline void fuzz_read_options(struct fuzz_peer *peer,
 				     const struct tcphdr *tcp)
 {
-	const unsigned char *option = (void *)(tcp + 1);
-	const unsigned char *end = (unsigned char *)tcp + tcp->doff * 4;
-	bool stamps = false;
+	unsigned int stamp = fuzz_find_option(tcp, TCPOPT_TIMESTAMP);
+	unsigned int scale = fuzz_find_option(tcp, TCPOPT_WINDOW);
+	const unsigned char *header = (void *)tcp;
+	uint32_t value;
 
-	while (option < end && *option != TCPOPT_EOL) {
-		if (*option == TCPOPT_NOP) {
-			option++;
-			continue;
-		}
-		if (option + 2 > end || option[1] < 2 ||
-		    option + option[1] > end) {
-			fuzz_fail("a segment left with broken options");
-			return;
-		}
-		if (*option == TCPOPT_TIMESTAMP) {
-			stamps = true;
-			peer->our_stamp = (uint32_t)option[2] << 24 |
-					  option[3] << 16 | option[4] << 8 |
-					  option[5];
-		}
-		if (*option == TCPOPT_WINDOW)
-			peer->scale = option[2];
-		option += option[1];
+	peer->stamps = stamp;
+	if (stamp) {
+		memcpy(&value, header + stamp + 2, sizeof(value));
+		peer->our_stamp = ntohl(value);
 	}
-	peer->stamps = stamps;
+	if (scale)
+		peer->scale = header[scale + 2];
 }
 
 /* Our bytes tell their place; @seq is that of the first. */
