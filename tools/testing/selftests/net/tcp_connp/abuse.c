@@ -349,13 +349,12 @@ static void test_states(unsigned int seed)
 }
 
 /* The connection that is given no peace. */
-static struct connp_pair victim;
-static size_t victim_bytes;
-static unsigned int victim_wrong;
+static struct connp_stream victim;
 
 static void *hammer(void *argument)
 {
-	int fd = (uintptr_t)argument % 2 ? victim.client : victim.server;
+	int fd = (uintptr_t)argument % 2 ? victim.pair.client :
+					   victim.pair.server;
 	char byte;
 
 	while (!stopping) {
@@ -366,62 +365,24 @@ static void *hammer(void *argument)
 	return NULL;
 }
 
-static void *victim_sends(void *argument)
-{
-	char buf[8192];
-	size_t pos = 0;
-	ssize_t n;
-
-	while (!stopping) {
-		connp_fill(1, pos, buf, sizeof(buf));
-		n = send(victim.client, buf, sizeof(buf), MSG_NOSIGNAL);
-		if (n <= 0)
-			break;
-		pos += n;
-	}
-	shutdown(victim.client, SHUT_WR);
-	return argument;
-}
-
-static void *victim_receives(void *argument)
-{
-	char buf[8192];
-	ssize_t n;
-
-	while ((n = recv(victim.server, buf, sizeof(buf), 0)) > 0) {
-		victim_wrong += !connp_check(1, victim_bytes, buf, n);
-		victim_bytes += n;
-		watch.step[0]++;
-	}
-	victim_wrong += n < 0;
-	watch.step[0] = UINT_MAX;
-	return argument;
-}
-
 static void test_no_peace(enum connp_family family)
 {
 	const char *name = connp_family_names[family];
-	pthread_t hammers[THREADS], sender, receiver;
+	pthread_t hammers[THREADS];
 	unsigned int i;
 
 	stopping = false;
-	victim_bytes = 0;
-	victim_wrong = 0;
-	connp_connect(family, &victim);
 	connp_watch_start(&watch, 1, CONNP_STALL_TICKS_BUSY);
-	sender = connp_thread(victim_sends, NULL);
-	receiver = connp_thread(victim_receives, NULL);
+	connp_stream_start(&victim, 0, family, &watch);
 	for (i = 0; i < THREADS; i++)
 		hammers[i] = connp_thread(hammer, (void *)(uintptr_t)i);
 	sleep(connp_full() ? SECONDS_FULL : SECONDS / 2);
 	stopping = true;
 	for (i = 0; i < THREADS; i++)
 		pthread_join(hammers[i], NULL);
-	pthread_join(sender, NULL);
-	pthread_join(receiver, NULL);
-	connp_disconnect(&victim);
-	ksft_print_msg("%s: %zu KiB arrived\n", name, victim_bytes >> 10);
-	ksft_test_result(victim_bytes && !victim_wrong,
+	connp_stream_finish(&victim);
+	ksft_print_msg("%s: %zu KiB arrived\n", name, victim.received >> 10);
+	ksft_test_result(victim.received && !victim.wrong && !victim.broken,
 			 "%s: without peace, the data is right\n", name);
 	connp_watch_report(&watch, name);
 }

@@ -10,78 +10,26 @@
 #include "connp.h"
 
 #define CONNECTIONS	8
-#define CHUNK		16384
 /* Each disturbance goes on for so long at most, which only slow kernels need. */
 #define SECONDS		5
 
-struct stream {
-	struct connp_pair pair;
-	unsigned int number;
-	unsigned int wrong;
-	unsigned int killed;
-	size_t bytes;
-};
-
-static struct stream streams[CONNECTIONS];
+static struct connp_stream streams[CONNECTIONS];
 static struct connp_watch watch;
-static atomic_bool stopping;
-static bool may_die;
-static pthread_t threads[2 * CONNECTIONS];
-static atomic_int ended[CONNECTIONS];
-
-static void *sender(void *argument)
-{
-	struct stream *stream = argument;
-	char buf[CHUNK];
-	size_t pos = 0;
-	ssize_t n;
-
-	while (!stopping) {
-		connp_fill(stream->number, pos, buf, sizeof(buf));
-		n = send(stream->pair.client, buf, sizeof(buf), MSG_NOSIGNAL);
-		if (n <= 0)
-			break;
-		pos += n;
-	}
-	shutdown(stream->pair.client, SHUT_WR);
-	ended[stream->number]++;
-	return NULL;
-}
-
-static void *receiver(void *argument)
-{
-	struct stream *stream = argument;
-	char buf[CHUNK];
-	ssize_t n;
-
-	while ((n = recv(stream->pair.server, buf, sizeof(buf), 0)) > 0) {
-		stream->wrong += !connp_check(stream->number, stream->bytes,
-					      buf, n);
-		stream->bytes += n;
-		watch.step[stream->number]++;
-	}
-	watch.step[stream->number] = UINT_MAX;
-	stream->killed += n < 0;
-	ended[stream->number]++;
-	return NULL;
-}
+/* What came of all that have been finished. */
+static unsigned int wrong, killed;
+static size_t bytes;
 
 static void start(unsigned int i)
 {
-	streams[i].number = i;
-	streams[i].bytes = 0;
-	watch.step[i] = 0;
-	ended[i] = 0;
-	connp_connect(i % 2 ? CONNP_V4 : CONNP_V6, &streams[i].pair);
-	threads[2 * i] = connp_thread(sender, &streams[i]);
-	threads[2 * i + 1] = connp_thread(receiver, &streams[i]);
+	connp_stream_start(&streams[i], i, i % 2 ? CONNP_V4 : CONNP_V6, &watch);
 }
 
 static void finish(unsigned int i)
 {
-	pthread_join(threads[2 * i], NULL);
-	pthread_join(threads[2 * i + 1], NULL);
-	connp_disconnect(&streams[i].pair);
+	connp_stream_finish(&streams[i]);
+	wrong += streams[i].wrong;
+	killed += streams[i].broken;
+	bytes += streams[i].received;
 }
 
 static void read_whole(const char *path)
@@ -90,7 +38,7 @@ static void read_whole(const char *path)
 	int fd = open(path, O_RDONLY);
 
 	if (fd < 0)
-		return;
+		ksft_exit_fail_perror(path);
 	while (read(fd, buf, sizeof(buf)) > 0)
 		;
 	close(fd);
@@ -99,15 +47,16 @@ static void read_whole(const char *path)
 static void read_proc(void)
 {
 	read_whole("/proc/net/tcp");
-	read_whole("/proc/net/tcp6");
+	if (!access("/proc/net/tcp6", F_OK))
+		read_whole("/proc/net/tcp6");
 	read_whole("/proc/net/sockstat");
 	connp_conns();
 }
 
 static void read_diag(void)
 {
-	if (system("ss -tiaenmo >/dev/null 2>&1"))
-		ksft_print_msg("ss failed\n");
+	if (system("ss -tiaenmo >/dev/null"))
+		ksft_exit_fail_msg("ss failed\n");
 }
 
 /* Every CPU that may go offline does, and comes back. */
@@ -136,7 +85,7 @@ static void kill_all(void)
 	if (system("ss -Kt state established >/dev/null 2>&1"))
 		ksft_print_msg("ss -K failed\n");
 	for (i = 0; i < CONNECTIONS; i++) {
-		if (!ended[i])
+		if (!streams[i].ended)
 			continue;
 		finish(i);
 		start(i);
@@ -146,27 +95,21 @@ static void kill_all(void)
 static void test(const char *name, void (*disturb)(void), unsigned int times)
 {
 	long before = connp_conns();
-	unsigned int i, wrong = 0, killed = 0;
 	double began = connp_ms();
-	size_t bytes = 0;
+	unsigned int i;
 
-	memset(streams, 0, sizeof(streams));
-	stopping = false;
-	may_die = disturb == kill_all;
+	wrong = 0;
+	killed = 0;
+	bytes = 0;
 	connp_watch_start(&watch, CONNECTIONS, CONNP_STALL_TICKS_BUSY);
 	for (i = 0; i < CONNECTIONS; i++)
 		start(i);
 	for (i = 0; i < times && connp_ms() - began < SECONDS * 1e3; i++)
 		disturb();
-	stopping = true;
-	for (i = 0; i < CONNECTIONS; i++) {
+	for (i = 0; i < CONNECTIONS; i++)
 		finish(i);
-		wrong += streams[i].wrong;
-		killed += streams[i].killed;
-		bytes += streams[i].bytes;
-	}
 	ksft_print_msg("%s: %zu KiB, %u killed\n", name, bytes >> 10, killed);
-	if (may_die)
+	if (disturb == kill_all)
 		ksft_test_result(killed, "%s: connections are killed\n", name);
 	else
 		ksft_test_result(!killed && bytes, "%s: all streams end well\n",

@@ -936,6 +936,7 @@ int main(void)
 		ksft_exit_fail_perror(skb_defer_max.name);
 	/* Each child has its alarm(). */
 	connp_start(12, 0);
+	connp_count_others();
 	stride = connp_full() ? 1 : 7;
 	connp_fill(0, 0, data, sizeof(data));
 	data_file = memfd_create("failnth-data", MFD_CLOEXEC);

@@ -163,7 +163,7 @@ static void test_counters(void)
 
 static void test_established(enum connp_family family)
 {
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	struct sockaddr_storage ss;
 	struct connp_pair pair;
 	socklen_t len;
@@ -192,7 +192,7 @@ static void test_established(enum connp_family family)
 static void test_many_lives(void)
 {
 	struct sockaddr unspec = { .sa_family = AF_UNSPEC };
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	struct sockaddr_storage ss;
 	bool right = true;
 	socklen_t len;
@@ -205,7 +205,7 @@ static void test_many_lives(void)
 			ksft_exit_fail_perror("connect");
 		peer = accept(listener, NULL, NULL);
 		connp_send(peer, "x", 1);
-		right &= connp_groups("conns") >= before + 2;
+		right &= connp_conns() >= before + 2;
 		if (connect(fd, &unspec, sizeof(unspec)))
 			ksft_exit_fail_perror("connect(AF_UNSPEC)");
 		close(peer);
@@ -221,41 +221,31 @@ static void test_many_lives(void)
 			 "a socket that connects, then listens, then connects\n");
 }
 
-static void exchange(struct connp_pair *pair)
-{
-	char byte = 'x';
-
-	connp_send(pair->client, &byte, 1);
-	connp_recv(pair->server, &byte, 1);
-	connp_send(pair->server, &byte, 1);
-	connp_recv(pair->client, &byte, 1);
-}
-
 static void test_repair(void)
 {
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	struct connp_pair pair;
-	bool left;
+	bool right;
 
 	connp_connect(CONNP_V4, &pair);
-	exchange(&pair);
+	right = connp_exchange(&pair, 1);
 	connp_set(pair.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
-	left = connp_wait_conns(before + 1);
+	right &= connp_wait_conns(before + 1);
 	connp_set(pair.client, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF);
-	exchange(&pair);
+	right &= connp_exchange(&pair, 1);
 	connp_disconnect(&pair);
-	ksft_test_result(left && connp_wait_conns(before),
+	ksft_test_result(right && connp_wait_conns(before),
 			 "TCP_REPAIR takes a socket out, data still flows\n");
 }
 
 static void test_ulp(void)
 {
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	struct connp_pair pair;
-	bool left;
+	bool right;
 
 	connp_connect(CONNP_V4, &pair);
-	exchange(&pair);
+	right = connp_exchange(&pair, 1);
 	if (setsockopt(pair.client, IPPROTO_TCP, TCP_ULP, "tls", 4)) {
 		ksft_test_result_skip("TLS takes a socket out: %s\n",
 				      errno == ENOENT ?
@@ -265,21 +255,21 @@ static void test_ulp(void)
 		connp_wait_conns(before);
 		return;
 	}
-	left = connp_wait_conns(before + 1);
-	exchange(&pair);
+	right &= connp_wait_conns(before + 1);
+	right &= connp_exchange(&pair, 1);
 	connp_disconnect(&pair);
-	ksft_test_result(left && connp_wait_conns(before),
+	ksft_test_result(right && connp_wait_conns(before),
 			 "TLS takes a socket out, data still flows\n");
 }
 
 static void test_mptcp(void)
 {
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	struct sockaddr_storage ss;
 	struct connp_pair pair;
 	socklen_t len;
 	int listener;
-	bool out;
+	bool right;
 
 	pair.client = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
 	if (pair.client < 0) {
@@ -293,18 +283,18 @@ static void test_mptcp(void)
 	    connect(pair.client, (void *)&ss, len))
 		ksft_exit_fail_perror("an MPTCP connection");
 	pair.server = accept(listener, NULL, NULL);
-	exchange(&pair);
-	out = connp_wait_conns(before);
+	right = connp_exchange(&pair, 1);
+	right &= connp_wait_conns(before);
 	connp_disconnect(&pair);
 	close(listener);
-	ksft_test_result(out, "MPTCP is not in a group\n");
+	ksft_test_result(right, "MPTCP is not in a group\n");
 }
 
 /* Connections spread over groups by a keyed hash: all but evenly. */
 static void test_spread(void)
 {
 	static struct connp_pair pairs[256];
-	long before = connp_groups("conns");
+	long before = connp_conns();
 	unsigned int i, used;
 
 	if (nr_groups > 128) {

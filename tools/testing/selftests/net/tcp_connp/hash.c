@@ -187,13 +187,14 @@ static void test_even_ipv6(unsigned int n)
 	static unsigned int cells[CONNP_MAX_GROUPS];
 	static struct connp_pair pairs[MAX_PORTS * ADDRESSES];
 	unsigned int i, nr_cells = cells_for(2 * n);
-	long rows[CONNP_MAX_GROUPS];
+	long before[CONNP_MAX_GROUPS], rows[CONNP_MAX_GROUPS];
 
+	connp_rows("conns", before);
 	for (i = 0; i < n; i++)
 		connp_connect(CONNP_V6, &pairs[i]);
 	connp_rows("conns", rows);
 	for (i = 0; i < nr_groups; i++)
-		cells[i / (nr_groups / nr_cells)] += rows[i];
+		cells[i / (nr_groups / nr_cells)] += rows[i] - before[i];
 	report_even(cells, nr_cells, 2 * n, "ends of connections over IPv6");
 	for (i = 0; i < n; i++)
 		connp_disconnect(&pairs[i]);
@@ -281,8 +282,11 @@ static void read_grid(const char *path, struct grid *grid)
 	FILE *f = fopen(path, "r");
 	unsigned int i, j, groups;
 
-	if (!f || fscanf(f, "groups %u ports %u\n", &groups, &grid->ports) != 2)
+	if (!f)
 		ksft_exit_fail_perror(path);
+	if (fscanf(f, "groups %u ports %u\n", &groups, &grid->ports) != 2)
+		ksft_exit_fail_msg("%s does not begin as hash prints it\n",
+				   path);
 	if (groups != nr_groups || grid->ports > MAX_PORTS)
 		ksft_exit_fail_msg("%s is of %u groups and %u ports\n", path,
 				   groups, grid->ports);

@@ -7,7 +7,6 @@
 #include "connp_threads.h"
 
 #define CONNECTIONS	6
-#define CHUNK		16384
 #define CPU		1
 #define ONLINE		"/sys/devices/system/cpu/cpu1/online"
 #define TIMES		40
@@ -15,55 +14,13 @@
 #define SECONDS		8
 #define TIMES_MIN	4
 
-struct stream {
-	struct connp_pair pair;
-	unsigned int number;
-	pthread_t sender;
-	pthread_t receiver;
-	size_t sent;
-	size_t received;
-	unsigned int wrong;
-};
-
 static struct connp_sysctl cpus = { .name = "cpus" };
-static struct stream streams[CONNECTIONS];
+static struct connp_stream streams[CONNECTIONS];
 static struct connp_watch watch;
-static atomic_bool stopping;
 
 static void restore(void)
 {
 	connp_write_file(ONLINE, "1");
-}
-
-static void *sender(void *argument)
-{
-	struct stream *stream = argument;
-	char buf[CHUNK];
-
-	while (!stopping) {
-		connp_fill(stream->number, stream->sent, buf, sizeof(buf));
-		connp_send(stream->pair.client, buf, sizeof(buf));
-		stream->sent += sizeof(buf);
-	}
-	shutdown(stream->pair.client, SHUT_WR);
-	return NULL;
-}
-
-static void *receiver(void *argument)
-{
-	struct stream *stream = argument;
-	char buf[CHUNK];
-	ssize_t n;
-
-	while ((n = recv(stream->pair.server, buf, sizeof(buf), 0)) > 0) {
-		stream->wrong += !connp_check(stream->number, stream->received,
-					      buf, n);
-		stream->received += n;
-		watch.step[stream->number]++;
-	}
-	stream->wrong += n < 0;
-	watch.step[stream->number] = UINT_MAX;
-	return NULL;
 }
 
 static void switch_cpu(bool on, unsigned int *misplaced)
@@ -81,7 +38,7 @@ static void switch_cpu(bool on, unsigned int *misplaced)
 
 int main(void)
 {
-	long conns = 0, drops = 0, lost, timeouts;
+	long drops = 0, lost, timeouts;
 	unsigned int i, wrong = 0, offline = 0, back = 0;
 	size_t kib = 0, missing = 0;
 	double began, until;
@@ -94,19 +51,14 @@ int main(void)
 	}
 	connp_guard(restore);
 	connp_start(9, 150);
-	if (connp_groups_fd >= 0) {
-		conns = connp_groups("conns");
+	if (connp_groups_fd >= 0)
 		drops = connp_groups("drops");
-	}
 	lost = connp_lost();
 	timeouts = connp_tcpext("TCPTimeouts");
 	connp_watch_start(&watch, CONNECTIONS, CONNP_STALL_TICKS_BUSY);
-	for (i = 0; i < CONNECTIONS; i++) {
-		streams[i].number = i;
-		connp_connect(i % 2 ? CONNP_V4 : CONNP_V6, &streams[i].pair);
-		streams[i].sender = connp_thread(sender, &streams[i]);
-		streams[i].receiver = connp_thread(receiver, &streams[i]);
-	}
+	for (i = 0; i < CONNECTIONS; i++)
+		connp_stream_start(&streams[i], i, i % 2 ? CONNP_V4 : CONNP_V6,
+				   &watch);
 	began = connp_ms();
 	for (i = 0; i < TIMES; i++) {
 		if (connp_ms() - began > SECONDS * 1e3 && i >= TIMES_MIN)
@@ -117,17 +69,15 @@ int main(void)
 		usleep(20000);
 	}
 	until = connp_ms();
-	stopping = true;
 	ksft_print_msg("CPU %d was offline %u times in %.1f s\n", CPU, i,
 		       (until - began) / 1e3);
 	ksft_test_result(i >= TIMES_MIN, "often enough\n");
 	for (i = 0; i < CONNECTIONS; i++) {
-		pthread_join(streams[i].sender, NULL);
-		pthread_join(streams[i].receiver, NULL);
-		connp_disconnect(&streams[i].pair);
+		connp_stream_finish(&streams[i]);
 		kib += streams[i].received >> 10;
 		missing += streams[i].sent - streams[i].received;
-		wrong += streams[i].wrong || !streams[i].received;
+		wrong += streams[i].wrong || streams[i].broken ||
+			 !streams[i].received;
 	}
 	ksft_print_msg("%zu KiB\n", kib);
 	ksft_test_result(!missing && !wrong, "all data arrives, and is right\n");
@@ -148,7 +98,7 @@ int main(void)
 		ksft_test_result_skip("then all are where they belong: no threads\n");
 	}
 	if (connp_groups_fd >= 0) {
-		ksft_test_result(connp_wait_conns(conns) &&
+		ksft_test_result(connp_wait_conns(0) &&
 				 connp_wait_drained(),
 				 "all that was queued is drained\n");
 		ksft_test_result(connp_groups("drops") == drops,

@@ -230,26 +230,11 @@ struct staller {
 	char *(*withhold)(void);
 	void (*wait)(void);
 	void (*supply)(char *memory, const char *content);
-	bool sends;
 	struct connp_pair pair;
-	char *memory;
-	pthread_t thread;
-	atomic_bool done;
+	struct connp_stall call;
 };
 
 static struct staller staller;
-
-static void *stall(void *argument)
-{
-	size_t size = connp_withheld_size();
-
-	if (staller.sends)
-		connp_send(staller.pair.client, staller.memory, size);
-	else
-		connp_recv(staller.pair.client, staller.memory, size);
-	staller.done = true;
-	return argument;
-}
 
 static void stall_begin(void)
 {
@@ -257,11 +242,11 @@ static void stall_begin(void)
 	char *content = calloc(1, size);
 
 	connp_connect(CONNP_V4, &staller.pair);
-	staller.memory = staller.withhold();
-	staller.done = false;
+	staller.call.fd = staller.pair.client;
+	staller.call.memory = staller.withhold();
 	/* To be received, or for a backlog that nobody works off. */
 	connp_send(staller.pair.server, content, size);
-	staller.thread = connp_thread(stall, NULL);
+	connp_stall_start(&staller.call);
 	staller.wait();
 	free(content);
 }
@@ -271,12 +256,12 @@ static void stall_end(void)
 	size_t size = connp_withheld_size();
 	char *content = calloc(1, size);
 
-	deeds += !staller.done;
-	staller.supply(staller.memory, content);
-	pthread_join(staller.thread, NULL);
-	if (staller.sends)
+	deeds += !staller.call.done;
+	staller.supply(staller.call.memory, content);
+	pthread_join(staller.call.thread, NULL);
+	if (staller.call.sends)
 		connp_recv(staller.pair.server, content, size);
-	munmap(staller.memory, size);
+	munmap(staller.call.memory, size);
 	connp_disconnect(&staller.pair);
 	free(content);
 }
@@ -288,7 +273,7 @@ static const char *uffd_open(bool sends)
 	staller.withhold = connp_uffd_withhold;
 	staller.wait = connp_uffd_wait;
 	staller.supply = connp_uffd_supply;
-	staller.sends = sends;
+	staller.call.sends = sends;
 	return lacks;
 }
 
@@ -309,7 +294,7 @@ static const char *fuse_open(bool sends)
 	staller.withhold = connp_fuse_withhold;
 	staller.wait = connp_fuse_wait;
 	staller.supply = connp_fuse_supply;
-	staller.sends = sends;
+	staller.call.sends = sends;
 	return lacks;
 }
 

@@ -20,16 +20,6 @@ static void restore(void)
 		connp_hold_restore();
 }
 
-/* With threads, a connection in the group whose thread is going to starve. */
-static void connect_peer(struct connp_peer *peer)
-{
-	if (threads)
-		connp_peer_connect_in(peer, connp_held_group);
-	else
-		connp_peer_connect(peer);
-	connp_wait_drained();
-}
-
 /* From here on nothing is taken off the queue. */
 static void hold(void)
 {
@@ -115,7 +105,7 @@ static void test_packets(void)
 	char byte;
 
 	for (i = 0; i < PEERS; i++)
-		connect_peer(&peers[i]);
+		connp_peer_connect_in(&peers[i], connp_held_group);
 	hold();
 	for (i = 0; i < PACKETS; i++) {
 		who[i] = connp_byte(5, i * 13) % PEERS;
@@ -186,7 +176,7 @@ static void test_keepalive(void)
 	bool right;
 	char data[3];
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	connp_set(peer.fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	hold();
 	queued = connp_row("queued", connp_held_group);
@@ -218,7 +208,7 @@ static void test_retransmission(void)
 	bool right;
 	char byte;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	connp_send(peer.fd, "x", 1);
 	right = connp_leaves(&peer, TH_PUSH);
 	/* It has perhaps fired, and will again. */
@@ -249,7 +239,7 @@ static void test_call_after(bool closes)
 	char data[4];
 	unsigned int in;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	hold();
 	queued = connp_row("queued", connp_held_group);
 	connp_arrive(&peer, TH_ACK | TH_PUSH, "12", 2);
@@ -288,7 +278,7 @@ static void test_close_after_fin(void)
 	long queued;
 	bool right;
 
-	connect_peer(&peer);
+	connp_peer_connect_in(&peer, connp_held_group);
 	hold();
 	queued = connp_row("queued", connp_held_group);
 	connp_arrive(&peer, TH_ACK | TH_FIN, "", 0);

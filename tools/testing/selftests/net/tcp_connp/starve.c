@@ -19,7 +19,7 @@ static struct connp_sysctl sysctls[SYSCTLS] = {
 };
 
 /* Where the hog is, and where everybody else. */
-static int hog_cpu = CPU_SETSIZE - 1, cpu;
+static int hog_cpu, cpu;
 /* A group of each; other is hungry if there is only one. */
 static unsigned int hungry, other;
 
@@ -79,12 +79,8 @@ static int accept_one(void)
 
 static void abort_pair(struct connp_pair *pair)
 {
-	struct linger linger = { .l_onoff = 1 };
-
-	if (setsockopt(pair->client, SOL_SOCKET, SO_LINGER, &linger,
-		       sizeof(linger)))
-		ksft_exit_fail_perror("SO_LINGER");
-	connp_disconnect(pair);
+	connp_abort(pair->client);
+	close(pair->server);
 }
 
 /*
@@ -98,7 +94,7 @@ static unsigned int connect_in(unsigned int a, unsigned int b,
 	long before[CONNP_MAX_GROUPS], after[CONNP_MAX_GROUPS];
 
 	for (; port < 32768; port++) {
-		long conns = connp_groups("conns");
+		long conns = connp_conns();
 
 		connp_rows("conns", before);
 		pair->client = socket_at(port);
@@ -368,10 +364,8 @@ int main(void)
 	connp_online(&online);
 	if (CPU_COUNT(&online) < 2)
 		ksft_exit_skip("needs two CPUs\n");
-	while (!CPU_ISSET(cpu, &online))
-		cpu++;
-	while (!CPU_ISSET(hog_cpu, &online))
-		hog_cpu--;
+	cpu = connp_first_cpu(&online);
+	hog_cpu = connp_last_cpu(&online);
 	for (i = 0; i < SYSCTLS; i++)
 		connp_sysctl_open(&sysctls[i]);
 	connp_unthrottle(hog_cpu);

@@ -119,13 +119,10 @@ static void test_cpus(void)
 {
 	long before[CONNP_MAX_GROUPS];
 	char last[16], all[32];
-	int first_cpu = 0, last_cpu = CPU_SETSIZE - 1;
+	int first_cpu = connp_first_cpu(&online);
+	int last_cpu = connp_last_cpu(&online);
 	bool right;
 
-	while (!CPU_ISSET(first_cpu, &online))
-		first_cpu++;
-	while (!CPU_ISSET(last_cpu, &online))
-		last_cpu--;
 	if (CPU_COUNT(&online) != last_cpu - first_cpu + 1 ||
 	    first_cpu == last_cpu) {
 		ksft_test_result_skip("cpus: needs two CPUs, and all online\n");
@@ -179,10 +176,8 @@ static void test_affinity(void)
 	bool right = true;
 	unsigned int i;
 	cpu_set_t one;
-	int cpu;
+	int cpu = connp_last_cpu(&online);
 
-	for (cpu = CPU_SETSIZE - 1; !CPU_ISSET(cpu, &online); cpu--)
-		;
 	CPU_ZERO(&one);
 	CPU_SET(cpu, &one);
 	connp_rows("drained", before);
