@@ -122,6 +122,7 @@ bool tcp_connp_post_tsq(struct sock *sk);
 bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		    int arg, int *ret);
 bool tcp_connp_connect(struct sock *sk, int *ret);
+void tcp_connp_abandon(struct sock *sk);
 bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret);
 bool tcp_connp_shutdown(struct sock *sk, int how);
 bool tcp_connp_close(struct sock *sk, int state);
@@ -200,6 +201,8 @@ static inline bool tcp_connp_connect(struct sock *sk, int *ret)
 {
 	return false;
 }
+
+static inline void tcp_connp_abandon(struct sock *sk) {}
 
 static inline bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {

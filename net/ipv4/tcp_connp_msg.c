@@ -15,6 +15,7 @@
  */
 #include <linux/completion.h>
 #include <linux/filter.h>
+#include <linux/sizes.h>
 #include <net/inet_connection_sock.h>
 #include <net/tcp.h>
 #include <net/tcp_connp.h>
@@ -263,28 +264,48 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 }
 
 /**
+ * tcp_connp_abandon - a connection is none any more, or has never been one
+ * @sk: the socket, closed, owned by the caller
+ *
+ * The caller may go on and listen with the socket, or connect it to somebody
+ * else.  Packets that are queued are for the connection that has just ended, or
+ * failed: they are delivered now, while the socket is closed, and the owner
+ * drops them when it lets go, which it does by itself without a group.
+ *
+ * Context: process.
+ */
+void tcp_connp_abandon(struct sock *sk)
+{
+	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+
+	if (!g)
+		return;
+	tcp_connp_flush_group(g);
+	tcp_connp_forget(sk);
+}
+
+/**
  * tcp_connp_disconnect - tcp_disconnect() inside the group
  * @sk: the connection, owned by the caller
  * @flags: as for tcp_disconnect()
  * @ret: what tcp_disconnect() returned
- *
- * The caller may go on and listen with the socket, or connect it to somebody
- * else.  Packets that were queued behind the call are for the connection that
- * has just ended: they are delivered now, while the socket is closed, and the
- * owner drops them when it lets go, which it does by itself without a group.
  *
  * Context: process.
  * Return: false if the caller has to go on itself.
  */
 bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {
-	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+	struct tcp_sock *tp = tcp_sk(sk);
 
+	if (!READ_ONCE(sk->sk_connp) || in_softirq())
+		return false;
+	/* What has not been read may be much, and nobody else has to wait. */
+	sk_flush_backlog(sk);
+	__skb_queue_purge(&sk->sk_receive_queue);
+	WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
 	if (!tcp_connp_call(sk, tcp_disconnect, flags, ret))
 		return false;
-	if (g)
-		tcp_connp_flush_group(g);
-	tcp_connp_forget(sk);
+	tcp_connp_abandon(sk);
 	return true;
 }
 
@@ -333,6 +354,9 @@ static int tcp_connp_close_whole_fn(struct sock *sk, int arg)
 	return 0;
 }
 
+/* What a close() may throw away while others wait; a buffer of usual size. */
+#define TCP_CONNP_UNREAD_MAX	SZ_256K
+
 /**
  * tcp_connp_close_whole - __tcp_close() inside the group
  * @sk: the connection, owned by the caller
@@ -340,12 +364,20 @@ static int tcp_connp_close_whole_fn(struct sock *sk, int arg)
  *
  * Context: process.
  * Return: false if the caller has to go on itself, because it may have to wait
- *	   for the peer; then it comes to tcp_connp_close() after that.
+ *	   for the peer, or has much to throw away that was not read; then it
+ *	   comes to tcp_connp_close() after that.
  */
 bool tcp_connp_close_whole(struct sock *sk, long timeout)
 {
-	return !timeout &&
-	       tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, NULL);
+	if (!READ_ONCE(sk->sk_connp) || in_softirq())
+		return false;
+	if (!timeout &&
+	    atomic_read(&sk->sk_rmem_alloc) +
+	    READ_ONCE(sk->sk_backlog.len) <= TCP_CONNP_UNREAD_MAX)
+		return tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, NULL);
+	/* So that the caller throws that away as well. */
+	sk_flush_backlog(sk);
+	return false;
 }
 
 static int tcp_connp_close_fn(struct sock *sk, int state)

@@ -317,8 +317,12 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 		tcp_connp_flush_backlog(sk);
 	spin_lock_bh(&sk->sk_lock.slock);
 	g = sk->sk_connp;
-	/* The thread itself, in the place of the owner, does the work. */
-	if (g && tcp_connp_owner_has_work(sk) &&
+	/*
+	 * The thread itself, in the place of the owner, does the work.  And
+	 * packets for a socket that is closed are dropped before it can be
+	 * something else.
+	 */
+	if (g && sk->sk_state != TCP_CLOSE && tcp_connp_owner_has_work(sk) &&
 	    !this_cpu_read(squeue_current))
 		return &g->sq;
 	return NULL;

@@ -6,6 +6,11 @@
  * must wait until our SYN is out: else the answer is about a SYN that was never
  * sent, and the connection can't come about.
  *
+ * Or connect() fails, after the socket has got its addresses, for it has keys of
+ * TCP-AO and none for this peer. Then the process listens with it at once. What
+ * has come before is not for a listener: it would be given a packet without a
+ * route, which stock's never sees.
+ *
  * The test plays the other end, behind a TUN device, and sends its SYN from
  * another CPU, each time a little later or earlier.
  */
@@ -18,21 +23,13 @@
 #define EARLIEST	40000
 #define FIRST_PORT	20000
 #define PORTS		10000
+#define NOBODY		(CONNP_PEER_THEIRS + 1)
 
 static struct connp_peer peer;
 static unsigned short port;	/* ours */
 static unsigned int late;
 static atomic_uint turn, sent;
 static bool two_cpus;
-
-static void stay_on(int nth)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(two_cpus ? nth : 0, &set);
-	sched_setaffinity(0, sizeof(set), &set);
-}
 
 static void arrive(unsigned char flags, const char *data, size_t len)
 {
@@ -57,7 +54,8 @@ static void *cross(void *argument)
 {
 	unsigned int i;
 
-	stay_on(1);
+	/* If there is one. */
+	connp_go_to(1);
 	for (i = 1; i; i++) {
 		while (turn != i)
 			if (turn == UINT_MAX)
@@ -168,6 +166,61 @@ static enum outcome connect_both(unsigned int i)
 	return outcome;
 }
 
+/* True if it listens, false if the kernel has no TCP-AO. */
+static bool fail_and_listen(unsigned int i)
+{
+	struct connp_ao_add key = {
+		.alg = "hmac(sha1)", .sndid = 1, .rcvid = 1, .maclen = 12,
+		.keylen = 1, .key = "k", .prefix = 32,
+	};
+	struct sockaddr_in sin = {
+		.sin_family = AF_INET,
+		.sin_addr.s_addr = htonl(CONNP_PEER_OURS),
+	};
+	int fd = connp_socket(CONNP_V4);
+
+	port = FIRST_PORT + i % PORTS;
+	peer.port = 1024 + i / PORTS;
+	peer.seq = 100000 * i;
+	late = i % 2 ? 0 : i * 97 % LATEST;
+	sin.sin_port = htons(port);
+	connp_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (bind(fd, (void *)&sin, sizeof(sin)))
+		ksft_exit_fail_perror("bind");
+	sin.sin_port = 0;
+	sin.sin_addr.s_addr = htonl(NOBODY);
+	memcpy(&key.addr, &sin, sizeof(sin));
+	if (setsockopt(fd, IPPROTO_TCP, TCP_AO_ADD_KEY, &key, sizeof(key))) {
+		close(fd);
+		return false;
+	}
+	sin.sin_port = htons(peer.port);
+	sin.sin_addr.s_addr = htonl(CONNP_PEER_THEIRS);
+	turn = i + 1;
+	wait_steps(i % 2 ? i * 89 % EARLIEST : 0);
+	if (!connect(fd, (void *)&sin, sizeof(sin)) || errno != EKEYREJECTED)
+		ksft_exit_fail_perror("connect without a key");
+	if (listen(fd, 1))
+		ksft_exit_fail_perror("listen");
+	while (sent != i + 1)
+		;
+	close(fd);
+	connp_forget_left();
+	return true;
+}
+
+static void test_failing(unsigned int first, unsigned int rounds)
+{
+	unsigned int i;
+
+	for (i = 0; i < rounds; i++)
+		if (!fail_and_listen(first + i)) {
+			ksft_test_result_skip("listening: the kernel lacks TCP-AO\n");
+			return;
+		}
+	ksft_test_result_pass("who listens when connect() has failed hears nothing from before\n");
+}
+
 static bool enough(unsigned int i, unsigned int rounds,
 		   const unsigned int *outcomes)
 {
@@ -183,18 +236,17 @@ int main(void)
 {
 	unsigned int outcomes[FAILED + 1] = {}, i, rounds;
 	pthread_t other;
-	long before;
 
-	connp_start(4, connp_full() ? 600 : 90);
-	before = connp_conns();
+	connp_start(5, connp_full() ? 600 : 90);
 	two_cpus = sysconf(_SC_NPROCESSORS_ONLN) > 1;
 	rounds = connp_full() ? ROUNDS_FULL : connp_loops(ROUNDS);
 	connp_peer_start(1);
 	close(connp_peer_listener);
-	stay_on(0);
+	connp_go_to(0);
 	other = connp_thread(cross, NULL);
 	for (i = 0; !enough(i, rounds, outcomes); i++)
 		outcomes[connect_both(i)]++;
+	test_failing(i, rounds);
 	turn = UINT_MAX;
 	pthread_join(other, NULL);
 	ksft_print_msg("%u SYNs came too early, %u crossed ours\n",
@@ -211,7 +263,7 @@ int main(void)
 		ksft_test_result_skip("SYNs came before and after connect(): needs two CPUs\n");
 	connp_wait_sockets(0);
 	ksft_test_result_pass("no socket is left\n");
-	ksft_test_result(connp_wait_conns(before),
+	ksft_test_result(connp_wait_conns(0),
 			 "no connection is left in a group\n");
 	ksft_finished();
 }

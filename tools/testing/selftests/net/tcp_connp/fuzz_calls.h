@@ -49,8 +49,7 @@ static struct {
 } fuzz_call_stats;
 
 /* As in include/uapi/linux/tcp.h, which user space's own headers may not know. */
-#ifndef TCP_AO_ADD_KEY
-#define TCP_AO_ADD_KEY	38
+#ifndef TCP_AO_DEL_KEY
 #define TCP_AO_DEL_KEY	39
 #define TCP_AO_INFO	40
 #define TCP_AO_GET_KEYS	41
@@ -63,15 +62,6 @@ static struct {
 #define FUZZ_AO_EXCLUDE		0x02	/* of a key */
 /* Of TCP_AO_INFO: all but the one that sets counters. */
 #define FUZZ_AO_INFO_FLAGS	0x17
-
-struct fuzz_ao_add {
-	struct sockaddr_storage addr;
-	char alg[64];
-	int ifindex;
-	unsigned int flags;
-	unsigned short reserved;
-	unsigned char prefix, sndid, rcvid, maclen, keyflags, keylen, key[80];
-};
 
 struct fuzz_ao_del {
 	struct sockaddr_storage addr;
@@ -169,7 +159,7 @@ static inline bool fuzz_key_md5(int fd, enum connp_family family, bool nobody,
 static inline bool fuzz_key_ao(int fd, enum connp_family family, bool nobody,
 			       unsigned int key, unsigned int flags)
 {
-	struct fuzz_ao_add ao = {
+	struct connp_ao_add ao = {
 		.alg = "hmac(sha1)", .flags = flags,
 		.sndid = FUZZ_AO_SNDID + key, .rcvid = FUZZ_AO_RCVID + key,
 		.maclen = FUZZ_AO_LEN,
