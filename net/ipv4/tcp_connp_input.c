@@ -54,9 +54,8 @@ static DEFINE_PER_CPU(struct tcp_connp_batch, tcp_connp_batch);
  * @sk: those that have to be run, each with a reference
  * @n: so many
  * @total: all that were listed
- * @left: packets that may yet be processed; what a socket has beyond that is
- *	  left for a later drain, because a backlog may be much longer than a
- *	  queue, and others wait
+ * @left: packets that may yet be processed: what it brought itself, and
+ *	  %TCP_CONNP_PART of what sockets had before; the rest is left for later
  */
 struct tcp_connp_run {
 	struct sock *sk[TCP_CONNP_RUN_MAX];
@@ -64,9 +63,6 @@ struct tcp_connp_run {
 	unsigned int total;
 	unsigned int left;
 };
-
-/* In budgets: no matter to who brought all of it himself, even twice. */
-#define TCP_CONNP_RUN_BUDGETS	4
 
 /**
  * tcp_connp_batch_begin - packets that follow on this CPU come in a batch
@@ -363,6 +359,7 @@ static bool tcp_connp_deliver(struct tcp_connp_run *run, struct sock *sk,
 		sk_skb_reason_drop(sk, skb, reason);
 		return false;
 	}
+	run->left += !owned;
 	/* Pairs with tcp_connp_input_pending(). */
 	atomic_fetch_dec_release(&sk->sk_connp_queued);
 	first = tcp_connp_list(sk);
@@ -404,10 +401,7 @@ static void tcp_connp_run_later(struct tcp_connp_run *run, struct sock *sk)
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 {
 	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
-	struct tcp_connp_run run = {
-		.left = TCP_CONNP_RUN_BUDGETS *
-			max(READ_ONCE(tcp_connp_limits.budget), 1U),
-	};
+	struct tcp_connp_run run = { .left = TCP_CONNP_PART };
 	struct tcp_connp_msg *msg, *next;
 	unsigned long bytes = 0;
 	unsigned int nodes = 0;

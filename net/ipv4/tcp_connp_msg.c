@@ -372,7 +372,7 @@ bool tcp_connp_close_whole(struct sock *sk, long timeout)
 	if (!READ_ONCE(sk->sk_connp) || in_softirq())
 		return false;
 	if (!timeout &&
-	    atomic_read(&sk->sk_rmem_alloc) +
+	    (unsigned int)atomic_read(&sk->sk_rmem_alloc) +
 	    READ_ONCE(sk->sk_backlog.len) <= TCP_CONNP_UNREAD_MAX)
 		return tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, NULL);
 	/* So that the caller throws that away as well. */

@@ -53,6 +53,14 @@ extern struct squeue_limits tcp_connp_limits;
 bool tcp_connp_owner_has_work(const struct sock *sk);
 
 /* net/ipv4/tcp_connp_input.c */
+
+/*
+ * A backlog may be much longer than a queue, where its owner was held up, and
+ * others of the group wait.  So no more packets of it than that are processed
+ * at a time.  It may be that each of a budget of messages brings as many.
+ */
+#define TCP_CONNP_PART	32
+
 extern unsigned int tcp_connp_share_len;
 
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);

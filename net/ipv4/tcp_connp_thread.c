@@ -206,10 +206,9 @@ void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call)
 }
 
 /*
- * A backlog may be much longer than a queue, and others of the group wait.  So
- * what is on it when a call's turn comes is worked off in parts; what comes
- * later is little, and left to tcp_connp_execute().  Return true if this was
- * the last part.
+ * What is on the backlog when a call's turn comes is worked off in parts; what
+ * comes later is little, and left to tcp_connp_execute().  Return true if this
+ * was the last part.
  */
 static bool tcp_connp_catch_up_part(struct tcp_connp_call *call)
 {
@@ -219,8 +218,7 @@ static bool tcp_connp_catch_up_part(struct tcp_connp_call *call)
 	if (!call->last)
 		call->last = sk->sk_backlog.tail;
 	if (call->last)
-		tcp_connp_work_off(sk, READ_ONCE(tcp_connp_limits.budget) ?: 1,
-				   &call->last);
+		tcp_connp_work_off(sk, TCP_CONNP_PART, &call->last);
 	spin_unlock_bh(&sk->sk_lock.slock);
 	return !call->last;
 }
