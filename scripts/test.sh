@@ -27,7 +27,9 @@ unset DEBUG VARIANT
 
 # Kernels that check themselves find most, and are slow: soon after the reference.
 stages='squeue ptcpbench paper kernels style identity rig profiler hash reboot msgp debug connp-l connp-t'
+# As asked for: the seed of a soak, and the rounds in kernels that check themselves.
 asked_seed=${FUZZ_SEED:-}
+debug_rounds=${FUZZ_ROUNDS:-}
 more='up hosts mutants full conformance kcsan soak'
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
@@ -43,6 +45,8 @@ else
 	# short run's verdict is no matter of luck: but for a soak, which is long.
 	export FUZZ_SEED="${FUZZ_SEED:-0x3c9e76017a6ec56f}"
 	export FUZZ_ROUNDS="${FUZZ_ROUNDS:-60}"
+	# There, one takes seconds.
+	debug_rounds=${debug_rounds:-8}
 fi
 : "${MINUTES=}"
 logs=$BUILD/test
@@ -90,7 +94,7 @@ variant()
 # Stock's are a reference: what fails there, too, is the test or the platform.
 debug()
 {
-	FUZZ_SECONDS=$fuzz_seconds variant debug test-guest.sh \
+	FUZZ_SECONDS=$fuzz_seconds FUZZ_ROUNDS=$debug_rounds variant debug test-guest.sh \
 		${CONNP_FULL:+msgp} connp-l connp-t
 }
 
