@@ -226,6 +226,36 @@ void tcp_connp_flush_all(void)
 }
 
 /**
+ * tcp_connp_drop_stale - drop what a listener has on its backlog
+ * @sk: any socket, owned
+ *
+ * Packets for a listener do not wait for its owner.  Those that do are of a
+ * connection that the socket was, or tried to be, a moment ago: they were looked
+ * up before that ended.  They have no route any more, which a SYN for a listener
+ * needs; stock would dereference it.
+ *
+ * Context: process, slock held.
+ */
+void tcp_connp_drop_stale(struct sock *sk)
+{
+	struct sk_buff *skb, *next;
+
+	if (likely(sk->sk_state != TCP_LISTEN || !sk->sk_backlog.head) ||
+	    sk->sk_protocol != IPPROTO_TCP)
+		return;
+	skb = sk->sk_backlog.head;
+	sk->sk_backlog.head = NULL;
+	sk->sk_backlog.tail = NULL;
+	sk->sk_backlog.len = 0;
+	for (; skb; skb = next) {
+		next = skb->next;
+		skb_mark_not_on_list(skb);
+		sk_drops_add(sk, skb);
+		sk_skb_reason_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
+	}
+}
+
+/**
  * tcp_connp_owner_has_work - has the owner anything to do before it lets go?
  * @sk: a connection, owned
  *

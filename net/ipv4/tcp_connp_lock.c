@@ -173,6 +173,7 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 		sq = tcp_connp_enter(sk);
 		spin_lock_bh(&sk->sk_lock.slock);
 	}
+	tcp_connp_drop_stale(sk);
 	return sq;
 }
 

@@ -50,6 +50,7 @@ extern struct tcp_connp_group *tcp_connp_groups;
 extern unsigned int tcp_connp_nr_groups;
 extern struct squeue_limits tcp_connp_limits;
 
+void tcp_connp_drop_stale(struct sock *sk);
 bool tcp_connp_owner_has_work(const struct sock *sk);
 
 /* net/ipv4/tcp_connp_input.c */

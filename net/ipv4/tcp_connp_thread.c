@@ -314,6 +314,7 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 	if (unlikely(READ_ONCE(sk->sk_connp_missed) >= TCP_CONNP_MISSED_MAX))
 		tcp_connp_flush_backlog(sk);
 	spin_lock_bh(&sk->sk_lock.slock);
+	tcp_connp_drop_stale(sk);
 	g = sk->sk_connp;
 	/*
 	 * The thread itself, in the place of the owner, does the work.  And

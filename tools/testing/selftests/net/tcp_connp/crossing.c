@@ -8,8 +8,8 @@
  *
  * Or connect() fails, after the socket has got its addresses, for it has keys of
  * TCP-AO and none for this peer. Then the process listens with it at once. What
- * has come before is not for a listener: it would be given a packet without a
- * route, which stock's never sees.
+ * has come before is not for a listener: from its backlog it would be given a packet
+ * without a route, and dereference that.
  *
  * The test plays the other end, behind a TUN device, and sends its SYN from
  * another CPU, each time a little later or earlier.
@@ -213,6 +213,10 @@ static void test_failing(unsigned int first, unsigned int rounds)
 {
 	unsigned int i;
 
+	if (connp_groups_fd < 0) {
+		ksft_test_result_skip("listening: stock does hear it, and oopses, once in a long while\n");
+		return;
+	}
 	for (i = 0; i < rounds; i++)
 		if (!fail_and_listen(first + i)) {
 			ksft_test_result_skip("listening: the kernel lacks TCP-AO\n");
