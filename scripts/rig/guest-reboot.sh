@@ -49,8 +49,8 @@ flow()
 	while [ "$(within "$1" ss -Htn state established | wc -l)" -lt "$2" ]; do
 		sleep 0.1
 	done
-	before=$(counter "$1" TcpInSegs)
-	while [ "$(counter "$1" TcpInSegs)" -lt $((before + 100)) ]; do
+	before=$(counters "$1" TcpInSegs)
+	while [ "$(counters "$1" TcpInSegs)" -lt $((before + 100)) ]; do
 		sleep 0.05
 	done
 }

@@ -252,8 +252,8 @@ load_taps &
 wait
 
 mv /tmp/injected /share/injected
-echo "corrupted_segments_refused $(($(counter "$server" TcpInCsumErrors) +
-	$(counter "$client" TcpInCsumErrors)))" >>/share/injected
+echo "corrupted_segments_refused $(($(counters "$server" TcpInCsumErrors) +
+	$(counters "$client" TcpInCsumErrors)))" >>/share/injected
 segments=$(sed -n 's/^# \([0-9]*\) segments arrived .*/\1/p' /share/fuzz.log)
 [ -z "$segments" ] || echo "segments_of_the_fuzzer $segments" >>/share/injected
 

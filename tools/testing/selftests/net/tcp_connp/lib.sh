@@ -111,19 +111,21 @@ transfer()
 	[ $status = 0 ] || sed 's/^/# /' "$tmp"/*.log
 }
 
-# counter NAMESPACE NAME: one of those that nstat knows, by the same name; "" is
-# the own namespace. Less to start than ip netns exec and nstat, in a kernel where
-# that takes seconds.
-counter()
+# counters NAMESPACE [NAME]: those that nstat knows, by the same names, or the value
+# of one; "" is the own namespace. Less to start than ip netns exec and nstat, in a
+# kernel where that takes seconds.
+counters()
 {
 	# shellcheck disable=SC2016 # awk's
-	nsenter ${1:+"--net=/var/run/netns/$1"} awk -v name="$2" '
+	nsenter ${1:+"--net=/var/run/netns/$1"} awk -v name="${2:-}" '
 		# A line of names is followed by one of their numbers.
 		FNR % 2 { split($0, names); next }
 		{
 			sub(":", "", $1)
 			for (i = 2; i <= NF; i++)
-				if ($1 names[i] == name)
+				if (!name)
+					print $1 names[i], $i
+				else if ($1 names[i] == name)
 					print $i
 		}
 	' /proc/net/snmp /proc/net/netstat

@@ -31,17 +31,35 @@ netem()
 	done
 }
 
-# of_netem PATTERN: a number of its statistics, of both ends together.
+# What netem and TCP have counted until now, at both ends: once for all that is asked
+# about it, as a program takes long to start in a kernel that checks itself.
+look()
+{
+	netem_says=$(for end in "$server" "$client"; do
+		tc -n "$end" -s qdisc show dev connp0
+	done)
+	tcp_says=$(for end in "$server" "$client"; do
+		counters "$end"
+	done)
+}
+
+# of_netem PATTERN: the number behind it in its statistics, of both ends together.
 of_netem()
 {
-	for end in "$server" "$client"; do
-		tc -n "$end" -s qdisc show dev connp0
-	done | sed -n "s/.*$1.*/\\1/p" | awk '{ sum += $1 } END { print sum + 0 }'
+	echo "$netem_says" | awk -v pattern="$1" '
+		match($0, pattern "[0-9]+") {
+			text = substr($0, RSTART, RLENGTH)
+			sub(/.*[^0-9]/, "", text)
+			sum += text
+		}
+		END { print sum + 0 }'
 }
 
 both()
 {
-	echo $(($(counter "$server" "$1") + $(counter "$client" "$1")))
+	echo "$tcp_says" | awk -v name="$1" '
+		$1 == name { sum += $2 }
+		END { print sum + 0 }'
 }
 
 # By TCP, which counts those that it repeats apart.
@@ -50,18 +68,18 @@ sent()
 	echo $(($(both TcpOutSegs) + $(both TcpRetransSegs)))
 }
 
-# evil WHAT: how often it has happened until now.
+# evil WHAT: how often it had happened when we looked.
 evil()
 {
 	case $1 in
-	lost)	of_netem '(dropped \([0-9]*\),' ;;
+	lost)	of_netem 'dropped ' ;;
 	# Of TCP's alone.
 	missing) echo $(($(sent) - $(both TcpInSegs))) ;;
 	# A packet that overtakes others is put back at the head of the queue.
-	reordered) of_netem 'requeues \([0-9]*\))' ;;
+	reordered) of_netem 'overlimits [0-9]+ requeues ' ;;
 	# Packets that left though TCP had not sent them.
 	duplicated)
-		echo $(($(of_netem 'Sent [0-9]* bytes \([0-9]*\) pkt') +
+		echo $(($(of_netem 'Sent [0-9]+ bytes ') +
 			$(evil lost) - $(sent))) ;;
 	corrupted) both TcpInCsumErrors ;;
 	# A window that was, for long.
@@ -77,6 +95,7 @@ bad()
 	title=$1 whats=$2 addresses=$3
 	shift 3
 	netem "$@"
+	look
 	before=
 	for what in $whats; do
 		before="$before $(evil "$what")"
@@ -84,6 +103,7 @@ bad()
 	for address in $addresses; do
 		transfer "$title, $address" "$address" "$client"
 	done
+	look
 	# shellcheck disable=SC2086 # numbers
 	set -- $before
 	for what in $whats; do
@@ -118,9 +138,9 @@ pauses()
 # not for as long as ptcpbench takes for a stall.
 wait_for()
 {
-	goal=$(($(counter "$1" "$2") + $3))
+	goal=$(($(counters "$1" "$2") + $3))
 	until=$(($(date +%s) + 30))
-	while [ "$(counter "$1" "$2")" -lt $goal ] && kill -0 "$4" 2>/dev/null &&
+	while [ "$(counters "$1" "$2")" -lt $goal ] && kill -0 "$4" 2>/dev/null &&
 	      [ "$(date +%s)" -lt $until ]; do
 		sleep 0.1
 	done
