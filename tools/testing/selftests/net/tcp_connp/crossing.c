@@ -213,8 +213,13 @@ static void test_failing(unsigned int first, unsigned int rounds)
 {
 	unsigned int i;
 
+	/*
+	 * Between its lookup in tcp_v4_rcv() and the socket's lock a packet may
+	 * be late enough for this in stock, too. It was not seen in 7 runs, of
+	 * which 4 had a delay there.
+	 */
 	if (connp_groups_fd < 0) {
-		ksft_test_result_skip("listening: stock does hear it, and oopses, once in a long while\n");
+		ksft_test_result_skip("listening: by reading, stock may oops here\n");
 		return;
 	}
 	for (i = 0; i < rounds; i++)
