@@ -53,6 +53,10 @@ a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t
 a share has no bound@connp-t@sysctl.sh@net/ipv4/tcp_connp_proc.c@/"share_packets"/,/}/s/\.extra2\t\t= (void \*)&tcp_connp_max_len,//
 nobody writes on when memory was short@connp-l@memory@net/ipv4/tcp_connp_output.c@s/tcp_check_space(sk);/if (!tcp_under_memory_pressure(sk))\n\t\t\t&/
 more that is to come is not waited for@connp-t@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_CORK;/nonagle = 0;/
+a long backlog is worked off at once@connp-t@userfault@net/ipv4/tcp_connp_priv.h@s/\(TCP_CONNP_PART\)\t32/\1\t100000/
+a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//
+references count as packets@connp-t@limits@net/ipv4/tcp_connp_input.c@s/return atomic_read(&sk->sk_connp_queued)/return refcount_read(\&sk->sk_refcnt)/
+an orphan waits for the packets of others@connp-t@lives@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return /return squeue_len(\&sk->sk_connp->sq) || /
 a drain warns of a machine that goes down@connp-t@reboot@net/ipv4/tcp_connp_input.c@s/^\tunsigned int nodes = 0;/&\n\n\tWARN_ON_ONCE(system_state > SYSTEM_RUNNING);/
 '
 
