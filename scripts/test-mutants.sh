@@ -19,8 +19,8 @@ set -eu
 # For abuse and disturbed these are what makes them fail whatever they meet; most
 # of what they look for is a matter of luck. That a packet which is late is nothing
 # to the next life of its socket is ensured in two places, so no single defect
-# shows it. A push that is forced was tried, and not noticed by output. And a poke
-# that is lost is no stall in ConnP-L, for the peer's loss probe brings the next one:
+# shows it. A push that is forced was tried, and not noticed by output; nor was it by
+# memory that a writer is not woken while memory is short. And a poke that is lost is no stall in ConnP-L, for the peer's loss probe brings the next one:
 # that pokes are not lost is for tools/testing/squeue to show.
 defects='
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
@@ -51,7 +51,6 @@ a timer goes past the queue@connp-t@netns@net/ipv4/tcp_connp_msg.c@/^bool tcp_co
 relief has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_lock.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_relief,//
 a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_budget,//
 a share has no bound@connp-t@sysctl.sh@net/ipv4/tcp_connp_proc.c@/"share_packets"/,/}/s/\.extra2\t\t= (void \*)&tcp_connp_max_len,//
-nobody writes on when memory was short@connp-l@memory@net/ipv4/tcp_connp_output.c@s/tcp_check_space(sk);/if (!tcp_under_memory_pressure(sk))\n\t\t\t&/
 more that is to come is not waited for@connp-t@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_CORK;/nonagle = 0;/
 a long backlog is worked off at once@connp-t@userfault@net/ipv4/tcp_connp_priv.h@s/\(TCP_CONNP_PART\)\t32/\1\t100000/
 a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//
