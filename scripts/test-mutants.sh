@@ -20,8 +20,9 @@ set -eu
 # of what they look for is a matter of luck. That a packet which is late is nothing
 # to the next life of its socket is ensured in two places, so no single defect
 # shows it. A push that is forced was tried, and not noticed by output; nor was it by
-# memory that a writer is not woken while memory is short. And a poke that is lost is no stall in ConnP-L, for the peer's loss probe brings the next one:
-# that pokes are not lost is for tools/testing/squeue to show.
+# memory that a writer is not woken while memory is short. And a poke that is lost is
+# no stall in ConnP-L, for the peer's loss probe brings the next one: that pokes are
+# not lost is for tools/testing/squeue to show.
 defects='
 a SYN is processed before ours is sent@connp-t@crossing@net/ipv4/tcp_connp_msg.c@s/call->fn != tcp_connp_connect_fn/true/
 a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return /return false; &/
