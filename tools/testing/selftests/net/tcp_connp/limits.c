@@ -18,7 +18,7 @@
 #define CROWD_SHARE	"64"
 #define FEW		100
 /* Writes whose memory is in use, each by reference, of the other one. */
-#define ZEROCOPY	200
+#define ZEROCOPY	150
 #define MSS		536
 
 enum { BUDGET, QUEUE_PACKETS, QUEUE_BYTES, SHARE_PACKETS, LIMITS };
@@ -119,7 +119,10 @@ static void test(unsigned int limit, const char *value, const char *column)
 			 limits[limit].name, value, column);
 }
 
-/* Nothing of it is acknowledged, and each write is a segment of its own. */
+/*
+ * Nothing of it is acknowledged. Writes that follow one another would share a
+ * reference, so something else is in between.
+ */
 static void write_by_reference(int fd)
 {
 	static char data[MSS];
@@ -128,7 +131,9 @@ static void write_by_reference(int fd)
 	connp_set(fd, SOL_SOCKET, SO_SNDBUF, 1 << 20);
 	connp_set(fd, SOL_SOCKET, SO_ZEROCOPY, 1);
 	for (i = 0; i < ZEROCOPY; i++)
-		if (send(fd, data, sizeof(data), MSG_ZEROCOPY) != sizeof(data))
+		if (send(fd, data, 1, MSG_EOR) != 1 ||
+		    send(fd, data, sizeof(data), MSG_ZEROCOPY | MSG_EOR) !=
+		    sizeof(data))
 			ksft_exit_fail_perror("send(MSG_ZEROCOPY)");
 }
 
