@@ -139,8 +139,8 @@ def judge(guest: Guest, tap: Tap, minutes: int) -> None:
             for name, load in loads.items()]
     rows += [("injected", f"{number} {name.replace('_', ' ')}") for name, number in injected.items()]
     rows += [("left", f"{number} {name.replace('_', ' ')}") for name, number in after.items()]
-    for what, text in rows:
-        print(f"  {what:<10} {text}")
+    for what, told in rows:
+        print(f"  {what:<10} {told}")
     print(flush=True)
 
 
