@@ -247,4 +247,27 @@ static inline void connp_peer_connect_in(struct connp_peer *peer,
 		connp_wait_drained();
 }
 
+/* What the kernel says of TCP's sockets: how many are @what. */
+static inline int connp_sockstat_number(const char *what)
+{
+	static int fd = -1;
+	char text[512], *p;
+	ssize_t len;
+
+	if (fd < 0)
+		fd = open("/proc/net/sockstat", O_RDONLY | O_CLOEXEC);
+	len = pread(fd, text, sizeof(text) - 1, 0);
+	if (len <= 0)
+		ksft_exit_fail_perror("/proc/net/sockstat");
+	text[len] = 0;
+	p = strstr(text, what);
+	return p ? atoi(p + strlen(what)) : -1;
+}
+
+/* TIME_WAIT sockets of this namespace. */
+static inline int connp_time_waits(void)
+{
+	return connp_sockstat_number(" tw ");
+}
+
 #endif /* CONNP_PEER_H */

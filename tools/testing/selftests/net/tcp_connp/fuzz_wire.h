@@ -906,8 +906,9 @@ static inline unsigned int fuzz_find_option(const struct tcphdr *tcp,
 					    unsigned char wanted)
 {
 	const unsigned char *header = (void *)tcp;
-	unsigned int i = sizeof(*tcp), end = tcp->doff * 4, len;
+	unsigned int i = sizeof(*tcp), end = tcp->doff * 4, len, found = 0;
 
+	/* To the end, as all of them have to be right. */
 	while (i < end && header[i] != TCPOPT_EOL) {
 		len = 1;
 		if (header[i] != TCPOPT_NOP) {
@@ -918,10 +919,10 @@ static inline unsigned int fuzz_find_option(const struct tcphdr *tcp,
 			}
 		}
 		if (header[i] == wanted)
-			return i;
+			found = i;
 		i += len;
 	}
-	return 0;
+	return found;
 }
 
 static inline void fuzz_read_options(struct fuzz_peer *peer,

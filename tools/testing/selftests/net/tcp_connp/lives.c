@@ -161,21 +161,6 @@ static void test_fin(void)
 			 "closed, the FIN of the peer is not lost\n");
 }
 
-/* The namespace's. */
-static int time_waits(void)
-{
-	FILE *f = fopen("/proc/net/sockstat", "r");
-	char line[256];
-	int n = -1;
-
-	while (f && n < 0 && fgets(line, sizeof(line), f))
-		sscanf(line, "TCP: inuse %*d orphan %*d tw %d", &n);
-	if (n < 0)
-		ksft_exit_fail_msg("/proc/net/sockstat is different\n");
-	fclose(f);
-	return n;
-}
-
 /*
  * It is closed, and the peer acknowledges that. What is queued behind, for
  * another connection, is no reason to keep the whole socket.
@@ -183,7 +168,7 @@ static int time_waits(void)
 static void test_time_wait(void)
 {
 	struct connp_peer peer, other;
-	int before = time_waits();
+	int before = connp_time_waits();
 	unsigned int i;
 	bool left;
 
@@ -202,7 +187,7 @@ static void test_time_wait(void)
 		connp_release();
 	if (connp_groups_fd >= 0)
 		connp_wait_drained();
-	ksft_test_result(left && time_waits() == before + 1,
+	ksft_test_result(left && connp_time_waits() == before + 1,
 			 "closed, a TIME_WAIT is left, whoever else is busy\n");
 	connp_peer_reset(&other);
 	/* Its FIN_WAIT2 ends with it. */

@@ -237,29 +237,6 @@ static unsigned int half_open(void)
 	return n;
 }
 
-/* What the kernel says of TCP's sockets: how many are @what. */
-static int sockets(const char *what)
-{
-	static int fd = -1;
-	char text[512], *p;
-	ssize_t len;
-
-	if (fd < 0)
-		fd = open("/proc/net/sockstat", O_RDONLY | O_CLOEXEC);
-	len = pread(fd, text, sizeof(text) - 1, 0);
-	if (len <= 0)
-		ksft_exit_fail_perror("/proc/net/sockstat");
-	text[len] = 0;
-	p = strstr(text, what);
-	return p ? atoi(p + strlen(what)) : -1;
-}
-
-/* TIME_WAIT sockets of this namespace. */
-static int time_waits(void)
-{
-	return sockets(" tw ");
-}
-
 /*
  * Timers that were set in the same 32 ms fire in a row, the last one first. So
  * when that of one client has, those of the ones before it come next. The ACKs
@@ -383,15 +360,14 @@ static unsigned int time_wait(void)
 		close(again[i].peer.fd);
 	connp_go_to(0);
 	/*
-	 * Where a timer of another one was queued on its group just then, a
-	 * full socket waits in the place of a TIME_WAIT. The alarm() of the
-	 * test bounds these.
+	 * Where a packet of its own was queued just then, a full socket waits
+	 * in the place of a TIME_WAIT. The alarm() of the test bounds these.
 	 */
-	while (all_time_waits() - before + sockets(" orphan ") <
+	while (all_time_waits() - before + connp_sockstat_number(" orphan ") <
 	       (long)nr_clients)
 		;
-	first = time_waits();
-	while ((now = time_waits()) && now == first)
+	first = connp_time_waits();
+	while ((now = connp_time_waits()) && now == first)
 		;
 	for (left = now; now > 0; left = now) {
 		next = now - 1 - step++ % LEAD;
@@ -399,7 +375,7 @@ static unsigned int time_wait(void)
 			killed[next] = true;
 			arrive(&again[next], TH_RST, false);
 		}
-		now = time_waits();
+		now = connp_time_waits();
 		/* More than the RST can account for. */
 		met += now < left - 1;
 	}
