@@ -765,7 +765,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	expect("waited", waited, shim_waits);
 	met.limits += nr_limits;
-	nr_limits = 0;
 	return 0;
 }
 
