@@ -230,6 +230,13 @@ void tcp_connp_flush_group(struct tcp_connp_group *g)
 	tcp_connp_do_call(g, &call);
 }
 
+/* Not where it couldn't wait: inside a group, in softirq, or in a BPF program. */
+static bool tcp_connp_may_call(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_connp) && !in_softirq() &&
+	       !has_current_bpf_ctx();
+}
+
 /**
  * tcp_connp_call - work on a connection inside its group, and wait for it
  * @sk: the connection, owned by the caller
@@ -254,7 +261,7 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		.arg	= arg,
 	};
 
-	if (!g || in_softirq() || has_current_bpf_ctx())
+	if (!tcp_connp_may_call(sk))
 		return false;
 	atomic_long_inc(&g->calls);
 	tcp_connp_do_call(g, &call);
@@ -297,7 +304,7 @@ bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 
-	if (!READ_ONCE(sk->sk_connp) || in_softirq())
+	if (!tcp_connp_may_call(sk))
 		return false;
 	/* What has not been read may be much, and nobody else has to wait. */
 	sk_flush_backlog(sk);
@@ -369,7 +376,7 @@ static int tcp_connp_close_whole_fn(struct sock *sk, int arg)
  */
 bool tcp_connp_close_whole(struct sock *sk, long timeout)
 {
-	if (!READ_ONCE(sk->sk_connp) || in_softirq())
+	if (!tcp_connp_may_call(sk))
 		return false;
 	if (!timeout &&
 	    (unsigned int)atomic_read(&sk->sk_rmem_alloc) +
