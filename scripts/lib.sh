@@ -68,19 +68,20 @@ series_id()
 # directories relative to where the compiler runs, build/ORG; and for __FILE__ the
 # compiler cuts off what kbuild doesn't, as it cuts off only what isn't relative.
 # What ccache does not know is compiled as it has preprocessed it (CCACHE_NOCPP2), not
-# preprocessed twice.
+# preprocessed twice; but for the build's own tools, some of which turn the warnings
+# into errors that gcc gives for what macros were.
 # An empty LOCALVERSION keeps scripts/setlocalversion from adding "+".
 kernel_make()
 {
 	objects_in=$1
 	shift
-	cc=gcc
+	cc=gcc hostcc=gcc
 	if command -v ccache >/dev/null; then
-		cc='ccache gcc'
+		cc='ccache gcc' hostcc='env -u CCACHE_NOCPP2 ccache gcc'
 		export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$BUILD" CCACHE_NOCPP2=1
 	fi
 	make -C "$LINUX" --no-print-directory O="$objects_in" \
-		CC="$cc" HOSTCC="$cc" LOCALVERSION= \
+		CC="$cc" HOSTCC="$hostcc" LOCALVERSION= \
 		KCFLAGS=-fmacro-prefix-map=../linux/= \
 		KBUILD_BUILD_TIMESTAMP="$EPOCH" KBUILD_BUILD_VERSION=1 \
 		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
