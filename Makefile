@@ -49,6 +49,7 @@ help:
 	@echo '    VARIANT=debug    with lockdep, KASAN and their like; full: with what all'
 	@echo '                     tests need; kcsan: with KCSAN; profile: debug info;'
 	@echo '                     lockstat: counts contention of locks'
+	@echo '    DEBUG_INFO=1     the same code, with line numbers where it faults'
 	@echo 'make kernels         all of them'
 	@echo 'make tools           build the benchmark and the profiler'
 	@echo 'make check-identity  MsgP objects against the unpatched tree'
