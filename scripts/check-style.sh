@@ -189,7 +189,12 @@ sparse_touched()
 	[ "$(wc -l <"$style/sparse-base.sh")" = \
 	  "$(echo "$touched_objects" | wc -w)" ] ||
 		{ echo "not every touched file was checked"; return 1; }
-	(cd "$style" && sh ./sparse-base.sh) >"$style/sparse-base.err" 2>&1
+	split -n "r/$(nproc)" "$style/sparse-base.sh" "$base/commands."
+	for part in "$base"/commands.*; do
+		(cd "$style" && sh "$part") >"$part.err" 2>&1 &
+	done
+	wait
+	cat "$base"/commands.*.err >"$style/sparse-base.err"
 	warnings "$base" "$style/sparse-base.err" >"$style/sparse-base.list"
 	warnings "$LINUX" "$style/sparse-touched.err" >"$style/sparse-new.list"
 	! comm -13 "$style/sparse-base.list" "$style/sparse-new.list" | grep .
