@@ -166,6 +166,8 @@ if [ -n "${CONNP_FULL:-}" ]; then
 	either6="$v4 $v6"
 	bytes=${bytes%M}0M
 	pauses=10
+else
+	[ ${bytes%M} -le 8 ] || bytes=8M
 fi
 # Chance has its way with each packet.  The rates below are such that the rarest
 # is expected 25 times: it takes ten million runs to see fewer than 5.
