@@ -23,7 +23,7 @@ work=$BUILD/identity
 base=$work/linux
 # Not as kernel_make has it: kbuild's option is to cut off the name of this tree,
 # and options of that kind are not among what ccache tells objects apart by.
-export CCACHE_NOHASHDIR=1
+export CCACHE_NOHASHDIR=1 CCACHE_NOCPP2=1
 
 # An object as text.  The assembler has turned references to local symbols
 # into section and offset, so compiler-made names do not matter.

@@ -15,7 +15,7 @@ org_builddir "$org" "$VARIANT" >/dev/null
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-make -s -C "$TOP/tools/testing/selftests/net/tcp_connp" \
+make -s -j"$(nproc)" -C "$TOP/tools/testing/selftests/net/tcp_connp" \
 	O="$BUILD/selftests" LINUX="$LINUX" >&2
 
 # boot COMMAND...: in a guest that has the groups of the boot before. With one

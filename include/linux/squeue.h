@@ -81,7 +81,8 @@ struct task_struct;
  *	     most limits->budget nodes that now belong to the callee; called
  *	     with the lock held and BH disabled; must not sleep, enter an
  *	     squeue or flush this one.  Returns the charge of these nodes, in
- *	     bytes.
+ *	     bytes; what it does beyond a piece of work for each node it adds to
+ *	     @extra.
  * @kick:    arrange for squeue_poke() to be called soon, from a context in
  *	     which no squeue is held; called with BH disabled, and possibly
  *	     inside this or another squeue, so it must not poke by itself.
@@ -123,6 +124,8 @@ struct squeue_limits {
  * @relief:	a poke waits for the lock, to drain in the place of its holder
  * @lock:	held by the one who drains, or works on the objects
  * @pending:	detached from @incoming, oldest first, not yet processed
+ * @extra:	pieces of work without a node of their own that the batch has
+ *		taken, which count against the budget of a thread
  * @drained:	nodes ever processed
  * @acquired:	times the lock was taken
  * @waited:	times the lock was not had at once, and waited for
@@ -152,6 +155,7 @@ struct squeue {
 
 	spinlock_t			lock ____cacheline_aligned_in_smp;
 	struct llist_node		*pending;
+	unsigned int			extra;
 	unsigned long			drained;
 	unsigned long			acquired;
 	unsigned long			waited;

@@ -160,6 +160,9 @@ static unsigned int squeue_drain(struct squeue *sq, unsigned int max)
 		sq->batch_max = max(sq->batch_max, n);
 		sq->len_max = max_t(unsigned long, sq->len_max, len);
 		max -= n;
+		if (sq->thread)
+			max -= min(max, sq->extra);
+		sq->extra = 0;
 	}
 	return max;
 }

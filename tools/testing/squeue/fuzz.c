@@ -86,6 +86,7 @@ struct work {
 	struct queue		*queue;
 	unsigned int		bytes;		/* 0 if it was posted */
 	bool			follow_up;
+	unsigned int		extra;		/* work without a node */
 	unsigned long		begun, ended;	/* when it was added */
 };
 
@@ -100,6 +101,8 @@ struct cpu {
 	unsigned int		drained;
 	unsigned int		allowed;	/* budget of a drain */
 	unsigned int		drains;
+	unsigned int		spent;		/* of a budget, by a thread */
+	unsigned int		drains_spent;
 	bool			flushing;
 
 	struct queue		*inside;	/* by squeue_enter() */
@@ -143,7 +146,7 @@ u64 shim_clock;
 static struct {
 	unsigned long nodes, refused, follow_ups, handed, waited, kicks;
 	unsigned long relieved, second_looks, flushes, limits;
-	unsigned long wakeups, paid, unpaid, posted_over;
+	unsigned long wakeups, paid, unpaid, posted_over, extra;
 } met;
 
 /* How to make this input again. */
@@ -318,6 +321,8 @@ static void begin_operation(void)
 {
 	me->drained = 0;
 	me->allowed = budget();
+	me->spent = 0;
+	me->drains_spent = 0;
 }
 
 static void check_outside(const char *operation)
@@ -353,6 +358,7 @@ static void produce(struct queue *queue, unsigned int byte, bool follow_up)
 	work->queue = queue;
 	work->bytes = post ? 0 : 1 + byte * 4;
 	work->follow_up = follow_up && byte % 8 == 1;
+	work->extra = byte % 8 == 2 ? 3 : 0;
 	work->begun = ++moment;
 	work->ended = NEVER;
 	over = over_limit(queue);
@@ -433,10 +439,13 @@ static unsigned long fuzz_process(struct squeue *sq, struct llist_node *batch)
 	struct queue *queue = container_of(sq, struct queue, sq);
 	struct cpu *outer = queue->inside;
 	unsigned long bytes = 0;
-	unsigned int n = 0;
+	unsigned int n = 0, extra = 0;
 	struct work *work;
 
 	check_inside(queue);
+	if (threaded && me->drains_spent == me->drains)
+		fail("another batch, though %u budgets of %u are spent",
+		     me->drains, me->allowed);
 	queue->inside = me;
 	while (batch) {
 		work = container_of(batch, struct work, node);
@@ -444,6 +453,7 @@ static unsigned long fuzz_process(struct squeue *sq, struct llist_node *batch)
 		process_one(queue, work);
 		bytes += work->bytes;
 		n++;
+		extra += work->extra;
 		if (work->follow_up) {
 			unsigned int byte = read_byte(&actions);
 			struct queue *other = &queues[byte % nr_queues];
@@ -458,6 +468,13 @@ static unsigned long fuzz_process(struct squeue *sq, struct llist_node *batch)
 	queue->batches++;
 	queue->batch_max = max(queue->batch_max, n);
 	me->drained += n;
+	sq->extra += extra;
+	met.extra += threaded ? extra : 0;
+	me->spent += n + extra;
+	if (me->spent >= me->allowed) {
+		me->spent = 0;
+		me->drains_spent++;
+	}
 	if (n > me->allowed)
 		fail("a batch of %u nodes, the budget is %u", n, me->allowed);
 	if (!me->flushing && me->drained > me->drains * me->allowed)
@@ -816,7 +833,7 @@ static bool all_met(void)
 	       met.waited > met.relieved && met.relieved && met.kicks &&
 	       met.second_looks && met.flushes &&
 	       met.limits && met.wakeups && met.paid && met.unpaid &&
-	       met.posted_over;
+	       met.posted_over && met.extra;
 }
 
 static void report(unsigned long inputs)
@@ -828,6 +845,7 @@ static void report(unsigned long inputs)
 	printf("# %lu flushes, %lu limits\n", met.flushes, met.limits);
 	printf("# %lu wakeups, %lu polls paid, %lu did not, %lu posted past a limit\n",
 	       met.wakeups, met.paid, met.unpaid, met.posted_over);
+	printf("# %lu pieces of work without a node\n", met.extra);
 	printf("%s 2 - all that can happen did\n",
 	       all_met() ? "ok" : "not ok");
 }

@@ -28,6 +28,7 @@ kick forgotten@inline@plain@kicks; counted|stranded@/^static void squeue_release
 order not reversed@inline@plain@came after node@s/first = llist_reverse_order(first);//
 rest of a batch forgotten@inline@plain@came after node|drained nothing|stranded|were processed@s/^\tif (!first) {/\tif (true) {/
 lock not taken@inline@plain@spin_is_held_here|was inside@/^void squeue_poke/,/^}/s/spin_trylock(&sq->lock)/true/
+extra work is free@thread@plain@budgets of@s/max -= min(max, sq->extra);//
 drain without bound@inline@plain@the budget is@s/^\t\tmax -= n;//
 budget of zero taken literally@inline@plain@drained nothing@s/max(\(READ_ONCE(sq->limits->budget)\), 1U)/\1/
 drain inside a drain@inline@plain@pokes from inside|was inside|spin_is_held_here@/^void squeue_poke/,/^}/s/if (unlikely(this_cpu_read(squeue_current)))/if (false)/
@@ -63,8 +64,8 @@ two_cpus='no second look|(no barrier|no look|state|polls).*'
 # These show only where memory is not sequentially consistent, or not at all
 # but to ThreadSanitizer: nothing for fuzz.
 not_by_order='no barrier.*|pending read without being the owner'
-# Nothing is lost by these, which the race could see.
-not_by_race='many wait to drain|relieves and does not drain'
+# Nothing is lost by these, which the race could see; or it does not do it.
+not_by_race='many wait to drain|relieves and does not drain|extra work is free'
 # What fuzz says, or the shim, or AddressSanitizer.
 noticed='^# (inline|thread) policy: |warning: |ERROR: AddressSanitizer'
 schedules=100000
@@ -131,7 +132,48 @@ run_race()
 	report "$status" "squeue race: $1" "$log"
 }
 
-# run_defect NAME POLICY VARIANT EXPECTED SED
+# place HARNESS POLICY NAME: where this defect is put in, and its log.
+place()
+{
+	echo "$O/defects/$1-$2-$3" | tr ' ;' __
+}
+
+# make_defect HARNESS@DEFECT: leaves a program that has it, if it can be compiled;
+# and what the generator makes of it, whose schedules do not depend on time.
+make_defect()
+{
+	IFS='@' read -r harness name policy variant _ command <<-END
+		$1
+	END
+	echo "making: $harness with a defect, $policy: $name" >&2
+	dir=$(place "$harness" "$policy" "$name")
+	case $variant in
+	plain) flags= ;;
+	tsan) flags=$FLAGS_tsan ;;
+	asan) flags=$FLAGS_asan ;;
+	esac
+	if [ "$harness" = fuzz ]; then
+		case $variant in
+		asan) variant=points-asan ;;
+		*) variant=points flags= ;;
+		esac
+		flags="$FLAGS_points $flags"
+	fi
+	mkdir -p "$dir"
+	log=$dir/log
+	sed "$command" "$source" >"$dir/defect.c"
+	# shellcheck disable=SC2086 # flags are many words
+	if cmp -s "$source" "$dir/defect.c"; then
+		echo "the defect no longer applies to squeue.c: $command" >"$log"
+	elif $CC $CFLAGS $flags "$dir/defect.c" "$O/$harness-$variant.o" \
+	     "$O/llist-$variant.o" -o "$dir/defect" >"$log" 2>&1 &&
+	     [ "$harness" = fuzz ] &&
+	     timeout 60 "$dir/defect" -c $schedules >"$log" 2>&1; then
+		echo "fuzz did not notice" >>"$log"
+	fi
+}
+
+# run_defect NAME POLICY VARIANT EXPECTED
 run_defect()
 {
 	if [ "$(nproc)" -lt 2 ] && echo "$1" | grep -qxE "$two_cpus"; then
@@ -141,21 +183,12 @@ run_defect()
 		return
 	fi
 	echo "running: with a defect, $2: $1" >&2
-	log=$O/defect.log
-	case $3 in
-	plain) flags= ;;
-	tsan) flags=$FLAGS_tsan ;;
-	asan) flags=$FLAGS_asan ;;
-	esac
-	sed "$5" "$source" >"$O/defect.c"
+	dir=$(place torture "$2" "$1")
+	log=$dir/log
 	status='not ok'
-	# shellcheck disable=SC2086 # flags are many words
-	if cmp -s "$source" "$O/defect.c"; then
-		echo "the defect no longer applies to squeue.c: $5" >"$log"
-	elif ! $CC $CFLAGS $flags "$O/defect.c" "$O/torture-$3.o" \
-	     "$O/llist-$3.o" -o "$O/defect" >"$log" 2>&1; then
+	if ! [ -x "$dir/defect" ]; then
 		:
-	elif race "$O/defect" 8 -p "$2" >"$log" 2>&1; then
+	elif race "$dir/defect" 8 -p "$2" >"$log" 2>&1; then
 		echo "the race did not notice" >>"$log"
 	elif grep -qE -- "$4" "$log"; then
 		status=ok
@@ -179,24 +212,14 @@ run_fuzz()
 	report "$status" "squeue fuzz: $1, $schedules schedules" "$log"
 }
 
-# run_fuzz_defect NAME POLICY VARIANT SED
-run_fuzz_defect()
+# report_fuzz_defect NAME POLICY
+report_fuzz_defect()
 {
-	echo "running: fuzz with a defect, $2: $1" >&2
-	log=$O/defect.log
-	variant=points flags=$FLAGS_points
-	if [ "$3" = asan ]; then
-		variant=points-asan flags="$FLAGS_points $FLAGS_asan"
-	fi
-	sed "$4" "$source" >"$O/defect.c"
+	dir=$(place fuzz "$2" "$1")
+	log=$dir/log
 	status='not ok'
-	# shellcheck disable=SC2086 # flags are many words
-	if ! $CC $CFLAGS $flags "$O/defect.c" "$O/fuzz-$variant.o" \
-	     "$O/llist-$variant.o" -o "$O/defect" >"$log" 2>&1; then
-		:
-	elif timeout 60 "$O/defect" -c $schedules >"$log" 2>&1; then
-		echo "fuzz did not notice" >>"$log"
-	elif grep -qE -- "$noticed" "$log"; then
+	if [ -x "$dir/defect" ] && ! grep -q 'did not notice$' "$log" &&
+	   grep -qE -- "$noticed" "$log"; then
 		status=ok
 		grep -E -- "$noticed|^# again" "$log" >"$log.line"
 		mv "$log.line" "$log"
@@ -246,13 +269,19 @@ if ! command -v spin >/dev/null; then
 	exit 1
 fi
 
-if [ "$seconds" = --search ]; then
-	search "$2"
-	exit
-fi
+case $seconds in
+--search) search "$2"; exit ;;
+--defect) make_defect "$2"; exit ;;
+esac
 
 by_race=$(printf '%s' "$defects" | grep -vE "^($not_by_race)@")
 by_order=$(printf '%s' "$defects" | grep -vE "^($not_by_order)@")
+
+# side_by_side MODE: this script, for each line of stdin.
+side_by_side()
+{
+	tr '\n' '\0' | xargs -0 -n 1 -P "$(nproc)" "./${0##*/}" "$1"
+}
 
 echo 'TAP version 13'
 echo "1..$((5 + $(count "$by_race") + $(count "$by_order") + $(count "$models")))"
@@ -263,22 +292,25 @@ done
 for variant in points points-asan; do
 	run_fuzz "$variant"
 done
-while IFS='@' read -r name policy variant _ command; do
-	[ -z "$name" ] ||
-		run_fuzz_defect "$name" "$policy" "$variant" "$command"
+rm -rf "$O/defects"
+{
+	echo "$by_order" | grep . | sed 's/^/fuzz@/'
+	echo "$by_race" | grep . | sed 's/^/torture@/'
+} | side_by_side --defect
+while IFS='@' read -r name policy _; do
+	[ -z "$name" ] || report_fuzz_defect "$name" "$policy"
 done <<END
 $by_order
 END
-while IFS='@' read -r name policy variant expected command; do
+while IFS='@' read -r name policy variant expected _; do
 	[ -z "$name" ] ||
-		run_defect "$name" "$policy" "$variant" "$expected" "$command"
+		run_defect "$name" "$policy" "$variant" "$expected"
 done <<END
 $by_race
 END
 # A search has one thread, and no result of one depends on time.
 rm -rf "$O/spin"
-printf '%s' "$models" | grep . | tr '\n' '\0' |
-	xargs -0 -n 1 -P "$(nproc)" "./${0##*/}" --search
+printf '%s' "$models" | grep . | side_by_side --search
 while IFS='@' read -r model flags expected; do
 	[ -z "$model" ] || report_model "$model" "$flags" "$expected"
 done <<END
