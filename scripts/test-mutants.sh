@@ -36,6 +36,7 @@ calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(
 a drain waits for owners@connp-l@neighbour@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\tfor (int i = 0; owned \&\& i < 100000; i++)\n\t\tcpu_relax();/
 a drain waits for an owner for ever@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\twhile (READ_ONCE(sk->sk_lock.owned))\n\t\tcpu_relax();/
 the hash is no secret@connp-l@hash@net/ipv4/tcp_connp.c@s/inet_ehash_group(h, sk->sk_hash);/inet_ehash_group(h, (ntohs(sk->sk_dport) + sk->sk_num) << h->connp_shift);/
+a table of one bucket is one group@connp-l@netns@net/ipv4/tcp_connp.c@s/reciprocal_scale(sk->sk_hash,/min(0U,/
 bytes are not given back@connp-l@network.sh@net/ipv4/tcp_connp_input.c@s/bytes += skb->truesize;/bytes += skb->len;/
 BH is enabled while a call catches up, amid packets@connp-t@fuzz@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/
 threads do not come back with their CPU@connp-t@hotplug@net/ipv4/tcp_connp_thread.c@/^static int tcp_connp_cpu_online/,/^}/s/tcp_connp_place(TCP_CONNP_NO_CPU);//
@@ -85,11 +86,13 @@ wanted()
 	return 1
 }
 
-# guest COMMAND...: its status is the command's, or the rig's.
+# guest COMMAND...: its status is the command's, or the rig's; with $append as the
+# kernel's.
+append=
 guest()
 {
 	"$TOP/scripts/guest-run.py" --org "$ORG" ${VARIANT:+--variant "$VARIANT"} \
-		--timeout 300 -- "$@" >"$work/log" 2>&1
+		--append "$append" --timeout 300 -- "$@" >"$work/log" 2>&1
 }
 
 # passes TEST: that of reboots has guests of its own.
@@ -98,6 +101,9 @@ passes()
 	if [ "$1" = reboot ]; then
 		"$TOP/scripts/test-reboot.sh" "$ORG" >"$work/log" 2>&1
 	else
+		append=
+		# Which wants to have all in one group.
+		[ "$1" != neighbour ] || append=tcp_connp.groups=1
 		guest env FUZZ_SEED="$fuzz_seed" "/selftests/$1"
 	fi
 }

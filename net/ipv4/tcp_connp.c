@@ -4,7 +4,9 @@
  *
  * A connection's group follows from its place in the established hash: the
  * buckets of the table are divided into as many contiguous parts as there are
- * groups.  The hash is keyed, so an outsider can't choose a group.  The group
+ * groups.  A network namespace that has a table of its own has locks of its own
+ * for it, and shares the groups, by the same hash.  That is keyed, so nobody can
+ * choose a group.  The group
  * is noted in sk->sk_connp when the connection gets its addresses, and kept:
  * it is a hint for who works on the socket together, and nothing breaks while
  * it is stale, because all state stays under the stock socket lock.
@@ -80,22 +82,23 @@ static void __init tcp_connp_init(void)
  * tcp_connp_partition - divide an established hash table among the groups
  * @hashinfo: the table, of which ehash_mask is already set
  *
- * The first call, for the table of all of TCP, sets up the groups.  A table of
- * a network namespace may have fewer buckets than there are groups; then only
- * that many groups are used.
+ * Only the table of all of TCP is, and the groups are set up for it.  One of a
+ * network namespace may have a few buckets with any number of connections in
+ * each, and whoever may make it keeps only his own waiting for their locks.
  *
  * Context: process, while nobody else uses @hashinfo.
- * Return: false if the table is not TCP's and needs locks of its own.
+ * Return: false if the table needs locks of its own.
  */
 bool __ref tcp_connp_partition(struct inet_hashinfo *hashinfo)
 {
 	unsigned int buckets = hashinfo->ehash_mask + 1;
 
-	if (hashinfo == &tcp_hashinfo && !tcp_connp_groups)
-		tcp_connp_init();
-	else if (!hashinfo->connp)
+	if (hashinfo != &tcp_hashinfo) {
+		/* A namespace's began as a copy. */
+		hashinfo->connp = NULL;
 		return false;
-
+	}
+	tcp_connp_init();
 	hashinfo->connp = tcp_connp_groups;
 	hashinfo->connp_shift = buckets > tcp_connp_nr_groups ?
 		ilog2(buckets) - ilog2(tcp_connp_nr_groups) : 0;
@@ -140,19 +143,24 @@ static void tcp_connp_set_group(struct sock *sk, struct tcp_connp_group *g)
 void tcp_connp_bind(struct sock *sk)
 {
 	struct inet_hashinfo *h = tcp_or_dccp_get_hashinfo(sk);
-	struct tcp_connp_group *g = NULL;
+	struct tcp_connp_group *g;
 
-	if (tcp_connp_eligible(sk))
+	if (!tcp_connp_eligible(sk))
+		g = NULL;
+	else if (h == &tcp_hashinfo)
 		g = inet_ehash_group(h, sk->sk_hash);
+	else
+		g = &tcp_connp_groups[reciprocal_scale(sk->sk_hash,
+						       tcp_connp_nr_groups)];
 	tcp_connp_set_group(sk, g);
 }
 EXPORT_SYMBOL_GPL(tcp_connp_bind);
 
 /**
- * tcp_connp_forget - a connection has ended: it is no longer in its group
- * @sk: the socket that is being destroyed, or is disconnected
+ * tcp_connp_forget - a socket is no longer in its group
+ * @sk: the socket, mostly one whose connection has ended
  *
- * Packets still queued for it find it closed and are dropped, as in stock.
+ * Packets still queued for that find it closed and are dropped, as in stock.
  *
  * Context: any in which a socket may be destroyed; @sk owned or slock held.
  */
@@ -250,8 +258,7 @@ void tcp_connp_drop_stale(struct sock *sk)
 	for (; skb; skb = next) {
 		next = skb->next;
 		skb_mark_not_on_list(skb);
-		sk_drops_add(sk, skb);
-		sk_skb_reason_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
+		tcp_connp_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
 	}
 }
 

@@ -2,7 +2,8 @@
 /*
  * Network namespaces with a table of established connections of their own, of
  * fewer buckets than there may be groups, that end with connections in every
- * state. Groups are global: none may keep a connection of a dead namespace.
+ * state. Groups are global: none may keep a connection of a dead namespace, and
+ * whoever makes a small table may not gather connections in one.
  *
  * Then namespaces whose processes end all at once, with data to send, closed
  * windows and timers running. On ConnP-T the threads of the groups don't run
@@ -87,6 +88,49 @@ static void test_live(unsigned int buckets, unsigned int rounds)
 	}
 	ksft_test_result(!bad, "namespaces with %u buckets come and go\n",
 			 buckets);
+}
+
+/*
+ * A namespace with one bucket has all connections in that, and none of them
+ * where it would.
+ */
+static void spread(void)
+{
+	long before[CONNP_MAX_GROUPS], after[CONNP_MAX_GROUPS];
+	struct connp_pair pairs[CONNECTIONS];
+	unsigned int i, n, used = 0;
+
+	set_buckets(1);
+	connp_new_netns();
+	connp_rows("conns", before);
+	for (i = 0; i < CONNECTIONS; i++)
+		connp_connect(i % 2 ? CONNP_V4 : CONNP_V6, &pairs[i]);
+	n = connp_rows("conns", after);
+	for (i = 0; i < n; i++)
+		used += after[i] > before[i];
+	ksft_print_msg("%u connections with one bucket, in %u of %u groups\n",
+		       CONNECTIONS, used, n);
+	fflush(stdout);
+	_exit(used < 2);
+}
+
+static void test_spread(void)
+{
+	static const char name[] = "nobody chooses a group by a small table";
+	long rows[CONNP_MAX_GROUPS];
+	pid_t child;
+	int status;
+
+	if (connp_groups_fd < 0 || connp_rows("conns", rows) < 2) {
+		ksft_test_result_skip("%s: needs groups\n", name);
+		return;
+	}
+	fflush(stdout);
+	child = fork();
+	if (!child)
+		spread();
+	ksft_test_result(child > 0 && waitpid(child, &status, 0) == child &&
+			 !status, "%s\n", name);
 }
 
 static char much[65536];
@@ -331,9 +375,10 @@ int main(void)
 		connp_unthrottle(last_cpu);
 	}
 	connp_guard(restore);
-	connp_start(ARRAY_SIZE(sizes) + 1 + 4 * ARRAY_SIZE(dying), 120);
+	connp_start(ARRAY_SIZE(sizes) + 2 + 4 * ARRAY_SIZE(dying), 120);
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)
 		test_live(sizes[i], rounds / 4 + 1);
+	test_spread();
 	ksft_test_result(connp_wait_conns(0),
 			 "no connection is left in a group\n");
 	if (may_starve)
