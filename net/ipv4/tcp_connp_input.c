@@ -52,16 +52,17 @@ static DEFINE_PER_CPU(struct tcp_connp_batch, tcp_connp_batch);
 /**
  * struct tcp_connp_run - the sockets that a drain runs
  * @sk: those that have to be run, each with a reference
+ * @brought: packets that each of them has got from this drain
  * @n: so many
  * @total: all that were listed
- * @left: packets that may yet be processed: what it brought itself, and
- *	  %TCP_CONNP_PART of what sockets had before; the rest is left for later
+ *
+ * The place of a socket in it, counted from 1, is @sk_connp_listed.
  */
 struct tcp_connp_run {
 	struct sock *sk[TCP_CONNP_RUN_MAX];
+	u16 brought[TCP_CONNP_RUN_MAX];
 	unsigned int n;
 	unsigned int total;
-	unsigned int left;
 };
 
 /**
@@ -158,6 +159,21 @@ static bool tcp_connp_enqueue(struct sock *sk, struct sk_buff *skb,
 }
 
 /**
+ * tcp_connp_drop - drop a packet that was queued, or cannot be
+ * @sk: its socket
+ * @skb: the packet, which nobody else has
+ * @reason: why
+ *
+ * Context: any; @sk can't go away meanwhile.
+ */
+void tcp_connp_drop(struct sock *sk, struct sk_buff *skb,
+		    enum skb_drop_reason reason)
+{
+	sk_drops_add(sk, skb);
+	sk_skb_reason_drop(sk, skb, reason);
+}
+
+/**
  * tcp_connp_rcv - queue a packet on the group of its connection
  * @sk: the connection, as found by the lookup
  * @skb: the packet, ready for tcp_v4_do_rcv() or tcp_v6_do_rcv()
@@ -188,9 +204,7 @@ bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted)
 	if (unlikely(!tcp_connp_enqueue(sk, skb, g))) {
 		trace_tcp_connp_drop(g - tcp_connp_groups, squeue_len(&g->sq));
 		skb->sk = NULL;
-		sk_drops_add(sk, skb);
-		sk_skb_reason_drop(sk, skb,
-				   SKB_DROP_REASON_TCP_CONNP_QUEUE);
+		tcp_connp_drop(sk, skb, SKB_DROP_REASON_TCP_CONNP_QUEUE);
 		sock_put(sk);
 		return true;
 	}
@@ -228,8 +242,6 @@ bool tcp_connp_input_pending(const struct sock *sk)
  * tcp_connp_work_off - process packets of a backlog
  * @sk: the connection
  * @max: no more packets than that
- * @last: where to stop, after the packet that *@last is, and set that to NULL;
- *	  or NULL
  *
  * The packets stay on the backlog until it is their turn, so that
  * tcp_connp_input_pending() sees them.  If some are left, they count in whole
@@ -237,53 +249,71 @@ bool tcp_connp_input_pending(const struct sock *sk)
  * more where some were merged.
  *
  * Context: inside the group, slock held.
- * Return: how many of @max are left.
+ * Return: how many there were.
  */
-unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max,
-				struct sk_buff **last)
+unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max)
 {
 	struct sk_buff *skb;
-	bool end = false;
+	unsigned int n;
 
-	while (max && !end && (skb = sk->sk_backlog.head)) {
+	for (n = 0; n < max && (skb = sk->sk_backlog.head); n++) {
 		sk->sk_backlog.head = skb->next;
 		if (!skb->next)
 			sk->sk_backlog.tail = NULL;
 		skb_mark_not_on_list(skb);
-		end = last && skb == *last;
 		sk_backlog_rcv(sk, skb);
-		max--;
 	}
-	if (end)
-		*last = NULL;
 	if (!sk->sk_backlog.head)
 		sk->sk_backlog.len = 0;
-	return max;
+	return n;
 }
 
 /*
  * Work off the backlog of a socket that nobody owns, and then do what it put
- * off.  If that is too much at once, the rest is work of a message's.
+ * off.  What the drain has @brought is done whatever others have; of what was
+ * there before, a part, which is small if many have some.  The rest is work of a
+ * message's.
  */
-static void tcp_connp_run(struct tcp_connp_run *run, struct sock *sk)
+static void tcp_connp_run(struct sock *sk, unsigned int brought)
 {
+	struct squeue *sq = this_cpu_read(squeue_current);
+	unsigned int part = sq->extra < READ_ONCE(tcp_connp_limits.budget) ?
+			    TCP_CONNP_PART : 1;
+	unsigned int n;
+
 	sk->sk_connp_missed = 0;
 	sk->sk_connp_rollup = 1;
-	run->left = tcp_connp_work_off(sk, run->left, NULL);
+	n = tcp_connp_work_off(sk, brought + part);
 	sk->sk_connp_rollup = 0;
+	if (unlikely(n > brought))
+		sq->extra += n - brought;
 	tcp_release_cb(sk);
 	tcp_connp_wake(sk);
 	if (unlikely(sk->sk_backlog.head))
-		tcp_connp_queue_output(sk, this_cpu_read(squeue_current));
+		tcp_connp_queue_output(sk, sq);
+}
+
+/* What a socket has got from this drain, as far as it was not run for that. */
+static unsigned int tcp_connp_brought(struct tcp_connp_run *run,
+				      const struct sock *sk)
+{
+	u16 n = 0;
+
+	if (sk->sk_connp_listed)
+		swap(n, run->brought[sk->sk_connp_listed - 1]);
+	return n;
 }
 
 /* A process that comes in between does it on its way out. */
 static void tcp_connp_run_now(struct tcp_connp_run *run, struct sock *sk)
 {
+	unsigned int brought;
+
 	bh_lock_sock_nested(sk);
+	brought = tcp_connp_brought(run, sk);
 	WRITE_ONCE(sk->sk_connp_listed, 0);
 	if (!sock_owned_by_user(sk))
-		tcp_connp_run(run, sk);
+		tcp_connp_run(sk, brought);
 	bh_unlock_sock(sk);
 }
 
@@ -300,11 +330,12 @@ static void tcp_connp_run_all(struct tcp_connp_run *run)
 }
 
 /* A socket has to be run; true if it is listed for that by now. */
-static bool tcp_connp_list(struct sock *sk)
+static bool tcp_connp_list(struct tcp_connp_run *run, struct sock *sk)
 {
 	if (sock_owned_by_user(sk) || sk->sk_connp_listed)
 		return false;
-	WRITE_ONCE(sk->sk_connp_listed, 1);
+	BUILD_BUG_ON(TCP_CONNP_RUN_MAX > U8_MAX);
+	WRITE_ONCE(sk->sk_connp_listed, run->n + 1);
 	return true;
 }
 
@@ -323,24 +354,24 @@ static bool tcp_connp_deliver(struct tcp_connp_run *run, struct sock *sk,
 	 * Its connection has ended while it was queued.  A listener, which the
 	 * socket may be by now, expects packets with a route.
 	 */
-	if (unlikely((1 << sk->sk_state) & (TCPF_CLOSE | TCPF_LISTEN))) {
+	if (unlikely((1 << inet_sk_state_load(sk)) &
+		     (TCPF_CLOSE | TCPF_LISTEN))) {
 		atomic_dec(&sk->sk_connp_queued);
 		bh_unlock_sock(sk);
-		sk_drops_add(sk, skb);
-		sk_skb_reason_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
+		tcp_connp_drop(sk, skb, SKB_DROP_REASON_TCP_CLOSE);
 		return false;
 	}
 	owned = sock_owned_by_user(sk);
 	/* Never drop for want of backlog what stock would have processed. */
 	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
-		tcp_connp_run(run, sk);
+		tcp_connp_run(sk, tcp_connp_brought(run, sk));
 
 	tcp_segs_in(tcp_sk(sk), skb);
 	/*
 	 * A backlog has no use for a packet's route and security path, but who
 	 * labels the other end of a connection that begins wants to see them.
 	 */
-	if (unlikely(sk->sk_state == TCP_SYN_SENT) && !owned &&
+	if (!owned && unlikely(sk->sk_state == TCP_SYN_SENT) &&
 	    !sk->sk_backlog.head) {
 		atomic_dec(&sk->sk_connp_queued);
 		sk_backlog_rcv(sk, skb);
@@ -355,27 +386,27 @@ static bool tcp_connp_deliver(struct tcp_connp_run *run, struct sock *sk,
 		/* It has released the slock. */
 		__release(&sk->sk_lock.slock);
 		atomic_dec(&sk->sk_connp_queued);
-		sk_drops_add(sk, skb);
-		sk_skb_reason_drop(sk, skb, reason);
+		tcp_connp_drop(sk, skb, reason);
 		return false;
 	}
-	run->left += !owned;
 	/* Pairs with tcp_connp_input_pending(). */
 	atomic_fetch_dec_release(&sk->sk_connp_queued);
-	first = tcp_connp_list(sk);
+	first = tcp_connp_list(run, sk);
+	if (!owned)
+		run->brought[sk->sk_connp_listed - 1]++;
 	bh_unlock_sock(sk);
 	return first;
 }
 
 /* The same for a message that asks for no more than that. */
-static bool tcp_connp_deliver_output(struct sock *sk)
+static bool tcp_connp_deliver_output(struct tcp_connp_run *run, struct sock *sk)
 {
 	bool first;
 
 	bh_lock_sock_nested(sk);
 	if (sock_owned_by_user(sk) && sk->sk_connp_missed < U8_MAX)
 		sk->sk_connp_missed++;
-	first = tcp_connp_list(sk);
+	first = tcp_connp_list(run, sk);
 	bh_unlock_sock(sk);
 	return first;
 }
@@ -401,11 +432,14 @@ static void tcp_connp_run_later(struct tcp_connp_run *run, struct sock *sk)
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 {
 	struct tcp_connp_group *g = container_of(sq, struct tcp_connp_group, sq);
-	struct tcp_connp_run run = { .left = TCP_CONNP_PART };
+	struct tcp_connp_run run;
 	struct tcp_connp_msg *msg, *next;
 	unsigned long bytes = 0;
 	unsigned int nodes = 0;
 
+	memset(run.brought, 0, sizeof(run.brought));
+	run.n = 0;
+	run.total = 0;
 	llist_for_each_entry_safe(msg, next, batch, node) {
 		unsigned long kind = msg->kind;
 		struct tcp_connp_call *call;
@@ -431,7 +465,7 @@ unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch)
 			sk = tcp_connp_msg_sock(msg);
 			trace_tcp_connp_message(g - tcp_connp_groups,
 						TCP_CONNP_OUTPUT, sk);
-			if (tcp_connp_deliver_output(sk))
+			if (tcp_connp_deliver_output(&run, sk))
 				tcp_connp_run_later(&run, sk);
 			else
 				sock_put(sk);

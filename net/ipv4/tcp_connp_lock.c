@@ -164,11 +164,11 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 {
 	struct squeue *sq = NULL;
 
-	if (sk->sk_connp && tcp_connp_owner_has_work(sk))
+	if (READ_ONCE(sk->sk_connp) && tcp_connp_owner_has_work(sk))
 		sq = tcp_connp_enter(sk);
 	spin_lock_bh(&sk->sk_lock.slock);
 	/* Work that came just now; the group goes before the slock. */
-	if (!sq && sk->sk_connp && tcp_connp_owner_has_work(sk)) {
+	if (!sq && READ_ONCE(sk->sk_connp) && tcp_connp_owner_has_work(sk)) {
 		spin_unlock_bh(&sk->sk_lock.slock);
 		sq = tcp_connp_enter(sk);
 		spin_lock_bh(&sk->sk_lock.slock);

@@ -230,11 +230,15 @@ void tcp_connp_flush_group(struct tcp_connp_group *g)
 	tcp_connp_do_call(g, &call);
 }
 
-/* Not where it couldn't wait: inside a group, in softirq, or in a BPF program. */
-static bool tcp_connp_may_call(const struct sock *sk)
+/*
+ * The group that a caller may call; NULL where it couldn't wait: inside a group, in
+ * softirq, or in a BPF program.
+ */
+static struct tcp_connp_group *tcp_connp_may_call(const struct sock *sk)
 {
-	return READ_ONCE(sk->sk_connp) && !in_softirq() &&
-	       !has_current_bpf_ctx();
+	if (in_softirq() || has_current_bpf_ctx())
+		return NULL;
+	return READ_ONCE(sk->sk_connp);
 }
 
 /**
@@ -254,14 +258,14 @@ static bool tcp_connp_may_call(const struct sock *sk)
 bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		    int arg, int *ret)
 {
-	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+	struct tcp_connp_group *g = tcp_connp_may_call(sk);
 	struct tcp_connp_call call = {
 		.sk	= sk,
 		.fn	= fn,
 		.arg	= arg,
 	};
 
-	if (!tcp_connp_may_call(sk))
+	if (!g)
 		return false;
 	atomic_long_inc(&g->calls);
 	tcp_connp_do_call(g, &call);
@@ -276,8 +280,8 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
  *
  * The caller may go on and listen with the socket, or connect it to somebody
  * else.  Packets that are queued are for the connection that has just ended, or
- * failed: they are delivered now, while the socket is closed, and the owner
- * drops them when it lets go, which it does by itself without a group.
+ * failed: they find the socket closed now, and are dropped; as are those on its
+ * backlog, when the owner lets go, which it does by itself without a group.
  *
  * Context: process.
  */
@@ -289,6 +293,22 @@ void tcp_connp_abandon(struct sock *sk)
 		return;
 	tcp_connp_flush_group(g);
 	tcp_connp_forget(sk);
+}
+
+/*
+ * What nobody will read may be much, and no other connection has to wait for it.
+ * So a caller whose connection ends does by itself what would be done in the
+ * group: what is on the backlog is processed, and what came out of order is thrown
+ * away; so is the receive queue, by callers.
+ */
+static void tcp_connp_throw_away(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	sk_flush_backlog(sk);
+	tcp_fastopen_active_disable_ofo_check(sk);
+	skb_rbtree_purge(&tp->out_of_order_queue);
+	tp->rx_opt.num_sacks = 0;
 }
 
 /**
@@ -306,8 +326,7 @@ bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 
 	if (!tcp_connp_may_call(sk))
 		return false;
-	/* What has not been read may be much, and nobody else has to wait. */
-	sk_flush_backlog(sk);
+	tcp_connp_throw_away(sk);
 	__skb_queue_purge(&sk->sk_receive_queue);
 	WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
 	if (!tcp_connp_call(sk, tcp_disconnect, flags, ret))
@@ -382,8 +401,8 @@ bool tcp_connp_close_whole(struct sock *sk, long timeout)
 	    (unsigned int)atomic_read(&sk->sk_rmem_alloc) +
 	    READ_ONCE(sk->sk_backlog.len) <= TCP_CONNP_UNREAD_MAX)
 		return tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, NULL);
-	/* So that the caller throws that away as well. */
-	sk_flush_backlog(sk);
+	/* The caller throws away the receive queue. */
+	tcp_connp_throw_away(sk);
 	return false;
 }
 

@@ -17,7 +17,6 @@
  * @fn: the work
  * @arg: for @fn
  * @ret: what @fn returned
- * @last: ConnP-T: the last of the packets that come before the work, or NULL
  * @done: the work is, the group has forgotten the call
  *
  * On the stack of the caller.
@@ -28,7 +27,6 @@ struct tcp_connp_call {
 	int			(*fn)(struct sock *sk, int arg);
 	int			arg;
 	int			ret;
-	struct sk_buff		*last;
 	struct completion	done;
 };
 
@@ -58,15 +56,16 @@ bool tcp_connp_owner_has_work(const struct sock *sk);
 /*
  * A backlog may be much longer than a queue, where its owner was held up, and
  * others of the group wait.  So no more packets of it than that are processed
- * at a time.  It may be that each of a budget of messages brings as many.
+ * at a time, beside those that the drain itself has brought.
  */
 #define TCP_CONNP_PART	32
 
 extern unsigned int tcp_connp_share_len;
 
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
-unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max,
-				struct sk_buff **last);
+unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max);
+void tcp_connp_drop(struct sock *sk, struct sk_buff *skb,
+		    enum skb_drop_reason reason);
 
 /* net/ipv4/tcp_connp_msg.c */
 bool tcp_connp_queue_output(struct sock *sk, struct squeue *sq);

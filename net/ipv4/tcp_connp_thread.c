@@ -206,21 +206,19 @@ void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call)
 }
 
 /*
- * What is on the backlog when a call's turn comes is worked off in parts; what
- * comes later is little, and left to tcp_connp_execute().  Return true if this
- * was the last part.
+ * A backlog is worked off in parts.  It comes to an end whatever its peer sends
+ * meanwhile, because all of it counts against its limit until then.  Return true
+ * if this was the last part.
  */
-static bool tcp_connp_catch_up_part(struct tcp_connp_call *call)
+static bool tcp_connp_catch_up_part(struct squeue *sq, struct sock *sk)
 {
-	struct sock *sk = call->sk;
+	bool end;
 
 	spin_lock_bh(&sk->sk_lock.slock);
-	if (!call->last)
-		call->last = sk->sk_backlog.tail;
-	if (call->last)
-		tcp_connp_work_off(sk, TCP_CONNP_PART, &call->last);
+	sq->extra += tcp_connp_work_off(sk, TCP_CONNP_PART);
+	end = !sk->sk_backlog.head;
 	spin_unlock_bh(&sk->sk_lock.slock);
-	return !call->last;
+	return end;
 }
 
 /**
@@ -241,7 +239,7 @@ void tcp_connp_answer(struct tcp_connp_call *call)
 	if (sk)
 		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
 	if (tcp_connp_catches_up(call))
-		now = tcp_connp_catch_up_part(call);
+		now = tcp_connp_catch_up_part(sq, sk);
 	if (now)
 		tcp_connp_execute(call);
 	if (sk)
@@ -315,7 +313,7 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 		tcp_connp_flush_backlog(sk);
 	spin_lock_bh(&sk->sk_lock.slock);
 	tcp_connp_drop_stale(sk);
-	g = sk->sk_connp;
+	g = READ_ONCE(sk->sk_connp);
 	/*
 	 * The thread itself, in the place of the owner, does the work.  And
 	 * packets for a socket that is closed are dropped before it can be
@@ -337,12 +335,13 @@ struct squeue *tcp_connp_lock_owner(struct sock *sk)
 void tcp_connp_unlock_owner(struct sock *sk, struct squeue *sq)
 	__releases(&sk->sk_lock.slock)
 {
-	/* Before the slock is free, because @sk may go away then. */
-	bool poke = sq && tcp_connp_queue_output(sk, sq);
-
-	spin_unlock_bh(&sk->sk_lock.slock);
-	if (poke)
+	/*
+	 * Before the slock is free, because @sk may go away then, and this task
+	 * may be preempted: nobody else pokes for what it has queued.
+	 */
+	if (sq && tcp_connp_queue_output(sk, sq))
 		squeue_poke(sq);
+	spin_unlock_bh(&sk->sk_lock.slock);
 }
 
 /**
@@ -379,7 +378,8 @@ bool tcp_connp_flush_backlog(struct sock *sk)
 /**
  * tcp_connp_cond_resched - cond_resched() for who works off a backlog
  *
- * The thread does not stop in the middle; a backlog is bounded.
+ * The thread does not stop in the middle: it has worked off all but what came
+ * just now, see tcp_connp_answer().
  *
  * Context: process, slock not held.
  */
