@@ -11,8 +11,8 @@
 # KASAN and their like, with VARIANT=kcsan the one that looks for data races.
 # ConnP-L is booted with its default number of groups, where connections meet
 # rarely, and with one, where they all do; ConnP-T also with more threads than
-# CPUs; these two kernels with the default only, but for what needs one group.
-# Tests to which the number of groups is nothing are run with the default. With CONNP_FULL=1, which the
+# CPUs; these two kernels with the default only. Tests to which the number of
+# groups is nothing are run with the default. With CONNP_FULL=1, which the
 # tests know, too, they take longer, these have all of that, nothing is left out,
 # and ConnP-L is booted with the most groups, too. A kernel that oopses, warns or
 # stalls fails the run whatever the tests say: guest-run.py notices.
@@ -121,13 +121,7 @@ esac
 case $VARIANT in
 debug|kcsan)
 	refused=
-	if [ -z "${CONNP_FULL:-}" ]; then
-		counts=
-		case "$org $all " in
-		connp-*" neighbour "*)
-			boot "$name groups=1" tcp_connp.groups=1 neighbour ;;
-		esac
-	fi ;;
+	[ -n "${CONNP_FULL:-}" ] || counts= ;;
 esac
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$(with "$groups")"
