@@ -12,7 +12,8 @@
 # ConnP-L is booted with its default number of groups, where connections meet
 # rarely, and with one, where they all do; ConnP-T also with more threads than
 # CPUs; these two kernels with the default only. Tests to which the number of
-# groups is nothing are run with the default. With CONNP_FULL=1, which the
+# groups is nothing are run with the default, and neighbour, which is about one
+# group, with that: in these two kernels it skips. With CONNP_FULL=1, which the
 # tests know, too, they take longer, these have all of that, nothing is left out,
 # and ConnP-L is booted with the most groups, too. A kernel that oopses, warns or
 # stalls fails the run whatever the tests say: guest-run.py notices.
@@ -84,18 +85,14 @@ boot()
 with()
 {
 	leave=
-	case $org-$1 in
-	connp-?-1) ;;
-	# It is about one group, and skips otherwise.
-	connp-*) leave=neighbour ;;
-	esac
 	case $1 in
-	"")	;;
+	# It is about one group: only if that comes, too.
+	"")	case " $counts " in *" 1 "*) leave=neighbour ;; esac ;;
 	# Where there is one connection at a time or none; and one that gets into
 	# another part of the table, which has one.
 	1)	leave='crossing sysctl.sh dynaddr' ;;
 	# The same, and where connections are in one group or two.
-	*)	leave="$leave crossing sysctl.sh starve limits output" ;;
+	*)	leave='neighbour crossing sysctl.sh starve limits output' ;;
 	esac
 	# Whose connections are in the group that is held.
 	[ "$org-${1:+n}" != connp-t-n ] || leave="$leave order lives"
@@ -110,7 +107,6 @@ with()
 
 name=$org${VARIANT:+ $VARIANT}
 printf 'TAP version 13\n'
-boot "$name" "" "$(with "")"
 refused=100
 case $org in
 connp-l) counts="1${CONNP_FULL:+ 1024}" ;;
@@ -123,6 +119,7 @@ debug|kcsan)
 	refused=
 	[ -n "${CONNP_FULL:-}" ] || counts= ;;
 esac
+boot "$name" "" "$(with "")"
 for groups in $counts; do
 	boot "$name groups=$groups" "tcp_connp.groups=$groups" "$(with "$groups")"
 done

@@ -119,6 +119,19 @@ paper()
 	return $status
 }
 
+# Of all organisations at a time, as boots take most of it, and one CPU each; what
+# each has to say comes in one piece.
+reboot()
+{
+	make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" || return
+	# shellcheck disable=SC2016 # for the shell that xargs runs
+	echo "$organisations" | xargs -n 1 -P "$(nproc)" sh -c '
+		status=0
+		said=$("$0" "$1" 2>&1) || status=$?
+		printf "%s\n" "$said"
+		exit $status' "$TOP/scripts/test-reboot.sh"
+}
+
 stage()
 {
 	case $1 in
@@ -137,9 +150,7 @@ stage()
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
 		"$TOP/scripts/test-hash.sh" connp-t ;;
-	reboot)	# Which takes as long as its boots, on one CPU each.
-		echo "$organisations" |
-			xargs -n 1 -P "$(nproc)" "$TOP/scripts/test-reboot.sh" ;;
+	reboot)	reboot ;;
 	debug)	debug ;;
 	mutants) "$TOP/scripts/test-mutants.sh" ;;
 	full)	variant full test-guest.sh msgp connp-l connp-t ;;

@@ -95,7 +95,8 @@ struct squeue_policy {
 
 /**
  * struct squeue_limits - bounds, shared by the squeues of one user
- * @budget:	nodes drained by one squeue_enter(), _leave() or _poke()
+ * @budget:	nodes drained by one squeue_enter(), _leave() or _poke(); with a
+ *		thread, no batch is begun when so much work is done
  * @max_len:	nodes queued, beyond which squeue_enqueue() refuses
  * @max_bytes:	bytes charged, beyond which squeue_enqueue() refuses
  * @poll_us:	how long a thread without work looks for more before it sleeps

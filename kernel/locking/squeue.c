@@ -45,6 +45,7 @@ void squeue_init(struct squeue *sq, const struct squeue_policy *policy,
 	sq->relief = false;
 	spin_lock_init(&sq->lock);
 	sq->pending = NULL;
+	sq->extra = 0;
 	sq->drained = 0;
 	sq->acquired = 0;
 	sq->waited = 0;
@@ -391,7 +392,8 @@ static void squeue_idle(struct squeue *sq)
  * squeue_turn - one turn of the thread of an squeue
  * @sq: the squeue, of which sq->thread is this task
  *
- * Drains what is there, at most twice the budget; if that was all, waits for
+ * Drains what is there, at most twice the budget and what the last batches have
+ * done beyond their nodes; if that was all, waits for
  * more, first looking and then asleep.  The caller does it for ever, and
  * offers the CPU to others in between.
  *

@@ -297,9 +297,8 @@ void tcp_connp_abandon(struct sock *sk)
 
 /*
  * What nobody will read may be much, and no other connection has to wait for it.
- * So a caller whose connection ends does by itself what would be done in the
- * group: what is on the backlog is processed, and what came out of order is thrown
- * away; so is the receive queue, by callers.
+ * So a caller whose connection ends throws away by itself what came out of order,
+ * and then the receive queue, with what was on the backlog.
  */
 static void tcp_connp_throw_away(struct sock *sk)
 {
@@ -374,14 +373,23 @@ bool tcp_connp_shutdown(struct sock *sk, int how)
 	return tcp_connp_call(sk, tcp_connp_shutdown_fn, how, NULL);
 }
 
+/* What a close() may throw away while others wait; a buffer of usual size. */
+#define TCP_CONNP_UNREAD_MAX	SZ_256K
+
+static bool tcp_connp_much_unread(const struct sock *sk)
+{
+	return (unsigned int)atomic_read(&sk->sk_rmem_alloc) +
+	       READ_ONCE(sk->sk_backlog.len) > TCP_CONNP_UNREAD_MAX;
+}
+
+/* Returns 1 if so much has come before the call that it does nothing. */
 static int tcp_connp_close_whole_fn(struct sock *sk, int arg)
 {
+	if (tcp_connp_much_unread(sk))
+		return 1;
 	__tcp_close(sk, 0);
 	return 0;
 }
-
-/* What a close() may throw away while others wait; a buffer of usual size. */
-#define TCP_CONNP_UNREAD_MAX	SZ_256K
 
 /**
  * tcp_connp_close_whole - __tcp_close() inside the group
@@ -395,12 +403,16 @@ static int tcp_connp_close_whole_fn(struct sock *sk, int arg)
  */
 bool tcp_connp_close_whole(struct sock *sk, long timeout)
 {
+	int much;
+
 	if (!tcp_connp_may_call(sk))
 		return false;
-	if (!timeout &&
-	    (unsigned int)atomic_read(&sk->sk_rmem_alloc) +
-	    READ_ONCE(sk->sk_backlog.len) <= TCP_CONNP_UNREAD_MAX)
-		return tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, NULL);
+	if (!timeout && !tcp_connp_much_unread(sk)) {
+		if (!tcp_connp_call(sk, tcp_connp_close_whole_fn, 0, &much))
+			return false;
+		if (!much)
+			return true;
+	}
 	/* The caller throws away the receive queue. */
 	tcp_connp_throw_away(sk);
 	return false;

@@ -294,8 +294,8 @@ for variant in points points-asan; do
 done
 rm -rf "$O/defects"
 {
-	echo "$by_order" | grep . | sed 's/^/fuzz@/'
-	echo "$by_race" | grep . | sed 's/^/torture@/'
+	printf '%s\n' "$by_order" | grep . | sed 's/^/fuzz@/'
+	printf '%s\n' "$by_race" | grep . | sed 's/^/torture@/'
 } | side_by_side --defect
 while IFS='@' read -r name policy _; do
 	[ -z "$name" ] || report_fuzz_defect "$name" "$policy"
