@@ -192,7 +192,7 @@ bad "reordering" reordered "$either6" delay 2ms reorder 20%
 bad "duplication" duplicated "$either4" delay 1ms duplicate 5%
 bad "corruption" corrupted "$either6" delay 1ms corrupt 2%
 # shellcheck disable=SC2086 # a list of options
-bad "all of it" "lost reordered duplicated corrupted" "$either4" $mixture
+bad "all of it" "lost reordered duplicated corrupted" "$v4 $v6" $mixture
 
 # Slow enough to be in the middle, with many times what a window holds.
 often=1
