@@ -55,6 +55,7 @@ a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t
 a share has no bound@connp-t@sysctl.sh@net/ipv4/tcp_connp_proc.c@/"share_packets"/,/}/s/\.extra2\t\t= (void \*)&tcp_connp_max_len,//
 more that is to come is not waited for@connp-t@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_CORK;/nonagle = 0;/
 a long backlog is worked off at once@connp-t@userfault@net/ipv4/tcp_connp_priv.h@s/\(TCP_CONNP_PART\)\t32/\1\t100000/
+a long backlog leaves a short one nothing@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra < READ_ONCE(tcp_connp_limits.budget) ?/!sq->extra ?/;s/TCP_CONNP_PART : 1;/TCP_CONNP_PART : 0;/
 packets of a backlog are no work@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra += n - brought;/;/
 packets before a call are no work@connp-t@userfault@net/ipv4/tcp_connp_thread.c@s/sq->extra += tcp_connp_work_off/tcp_connp_work_off/
 a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//

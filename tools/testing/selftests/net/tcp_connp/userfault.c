@@ -7,7 +7,8 @@
  *
  * What comes for the socket meanwhile is on its backlog, which may be much longer
  * than a group's queue. When it is the group's turn to work that off, it does so
- * in parts, so that others get their turn in between.
+ * in parts, so that others get their turn in between, and of these also those that
+ * have a backlog themselves.
  */
 #include "connp_withheld.h"
 #include "connp_peer.h"
@@ -27,7 +28,7 @@
 #endif
 
 static size_t size;
-static bool threads;
+static bool threads, may_hold;
 
 static void *bulk_sender(void *argument)
 {
@@ -123,6 +124,35 @@ static void test(bool sends)
 	free(other_end);
 }
 
+/* Fill the backlog of a peer's connection, whose owner is elsewhere. */
+static void fill_backlog(struct connp_peer *peer, unsigned int packets)
+{
+	unsigned int i;
+
+	/* Or one would be merged with the next. */
+	for (i = 0; i < packets; i++)
+		connp_arrive(peer, TH_ACK | (i % 2 ? TH_ECE : 0), "", 0);
+	connp_wait_drained();
+}
+
+/* Have a reader stall on the rest of what it asked for, when @arrived is there. */
+static void stall_reader(struct connp_peer *peer, struct connp_stall *stalled,
+			 const char *content, size_t arrived)
+{
+	int buf = 4 << 20;
+	size_t pos;
+
+	if (setsockopt(peer->fd, SOL_SOCKET, SO_RCVBUFFORCE, &buf, sizeof(buf)))
+		ksft_exit_fail_perror("SO_RCVBUFFORCE");
+	for (pos = 0; pos < arrived; pos += PIECE)
+		connp_arrive(peer, TH_ACK | TH_PUSH, content, PIECE);
+	connp_wait_drained();
+	stalled->fd = peer->fd;
+	stalled->memory = connp_uffd_withhold();
+	connp_stall_start(stalled);
+	connp_uffd_wait();
+}
+
 /*
  * A reader's backlog is worked off by the thread: when recv() is done, or before
  * it returns, if there is not as much as it asked for; then that is a call.
@@ -130,13 +160,12 @@ static void test(bool sends)
 static void test_backlog(bool call)
 {
 	const char *when = call ? "before recv() returns" : "after recv()";
-	unsigned int i;
 	size_t at_first = call ? size / 2 : size, pos;
 	char *content = calloc(1, size);
 	struct connp_stall stalled = {};
 	struct connp_peer peer;
-	int buf = 4 << 20;
 	long queued, kicks;
+	unsigned int i;
 
 	if (!threads) {
 		for (i = 0; i < 2; i++)
@@ -145,24 +174,12 @@ static void test_backlog(bool call)
 		return;
 	}
 	connp_peer_connect(&peer);
-	if (setsockopt(peer.fd, SOL_SOCKET, SO_RCVBUFFORCE, &buf, sizeof(buf)))
-		ksft_exit_fail_perror("SO_RCVBUFFORCE");
-	for (pos = 0; pos < at_first; pos += PIECE)
-		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
-	connp_wait_drained();
-	stalled.fd = peer.fd;
-	stalled.memory = connp_uffd_withhold();
-	connp_stall_start(&stalled);
-	connp_uffd_wait();
-
-	/* Or one would be merged with the next. */
-	for (i = 0; i < BACKLOG; i++)
-		connp_arrive(&peer, TH_ACK | (i % 2 ? TH_ECE : 0), "", 0);
-	connp_wait_drained();
+	stall_reader(&peer, &stalled, content, at_first);
+	fill_backlog(&peer, BACKLOG);
 	queued = connp_groups("queued");
 	kicks = connp_groups("kicks");
 	connp_uffd_supply(stalled.memory, content);
-	for (; pos < size; pos += PIECE)
+	for (pos = at_first; pos < size; pos += PIECE)
 		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
 	pthread_join(stalled.thread, NULL);
 	connp_wait_drained();
@@ -182,12 +199,73 @@ static void test_backlog(bool call)
 	free(content);
 }
 
+/*
+ * Two of a group have a backlog when their owners let go, a long one and a short
+ * one. The short one is not worked off after the long one, but beside it: the
+ * thread does not look at it each time, and find that it may do nothing.
+ */
+static void test_two_backlogs(void)
+{
+	static const char name[] = "a short backlog does not wait for a long one";
+	static const unsigned int packets[] = { BACKLOG, BACKLOG / 20 };
+	struct connp_stall stalled[ARRAY_SIZE(packets)] = {};
+	struct connp_peer peers[ARRAY_SIZE(packets)];
+	unsigned int i, parts = 0;
+	char *content;
+	long queued;
+
+	if (!may_hold) {
+		ksft_test_result_skip("%s: no thread can be held\n", name);
+		return;
+	}
+	content = calloc(1, size);
+	connp_hold_choose();
+	for (i = 0; i < ARRAY_SIZE(packets); i++) {
+		connp_peer_connect_in(&peers[i], connp_held_group);
+		stall_reader(&peers[i], &stalled[i], content, size);
+	}
+	for (i = 0; i < ARRAY_SIZE(packets); i++) {
+		fill_backlog(&peers[i], packets[i]);
+		parts += packets[i] / PART + 1;
+	}
+	queued = connp_row("queued", connp_held_group);
+	connp_hold();
+	for (i = 0; i < ARRAY_SIZE(packets); i++) {
+		connp_uffd_supply(stalled[i].memory, content);
+		pthread_join(stalled[i].thread, NULL);
+	}
+	connp_release();
+	connp_wait_drained();
+	queued = connp_row("queued", connp_held_group) - queued;
+	ksft_print_msg("%u and %u packets of backlog, %ld parts\n", packets[0],
+		       packets[1], queued);
+	/* Each of them had work in (almost) all of its own. */
+	ksft_test_result(queued <= parts + 8, "%s\n", name);
+	for (i = 0; i < ARRAY_SIZE(packets); i++) {
+		connp_peer_reset(&peers[i]);
+		munmap(stalled[i].memory, size);
+	}
+	free(content);
+}
+
+static void restore(void)
+{
+	if (may_hold)
+		connp_hold_restore();
+}
+
 int main(void)
 {
 	const char *lacks;
+	cpu_set_t online;
 
 	threads = connp_has_threads();
-	connp_start(10, 60);
+	connp_online(&online);
+	may_hold = threads && CPU_COUNT(&online) > 1;
+	if (may_hold)
+		connp_hold_open();
+	connp_guard(restore);
+	connp_start(11, 60);
 	size = connp_withheld_size();
 	lacks = connp_uffd_open();
 	if (lacks)
@@ -197,5 +275,6 @@ int main(void)
 	connp_peer_start(10);
 	test_backlog(true);
 	test_backlog(false);
+	test_two_backlogs();
 	ksft_finished();
 }
