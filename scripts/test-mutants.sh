@@ -46,6 +46,7 @@ a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= 
 one connection may have all of a queue@connp-t@limits@net/ipv4/tcp_connp_input.c@s/unlikely(tcp_connp_crowds(sk, g))/false/
 queued packets keep their device@connp-l@device@net/ipv4/tcp_connp_input.c@s/^\tskb->sk = sk;/&\n\tdev_get_by_index(sock_net(sk), skb->skb_iif);/
 signatures do not matter@connp-l debug@fuzz@net/ipv4/tcp.c@s/if (likely(!md5_location \&\& !aoh)) {/if (sk)\n\t\treturn SKB_NOT_DROPPED_YET;\n\t&/
+who dumps a connection is not told all@connp-t@order@net/ipv4/tcp.c@s/tcp_connp_flush_backlog(sk);//
 last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
 one wake-up in a thousand is lost@connp-t@pingpong@kernel/locking/squeue.c@/^static void squeue_wake/,/^}/s/atomic_long_inc(&sq->wakeups);/&\n\t\tif (!(atomic_long_read(\&sq->wakeups) % 1000))\n\t\t\treturn;/
 all may read the counters@connp-l@groups@net/ipv4/tcp_connp_proc.c@s/0400/0444/

@@ -296,6 +296,48 @@ static void test_close_after_fin(void)
 	ksft_test_result(right, "close() after a FIN sends one, and it ends\n");
 }
 
+struct repair {
+	struct connp_peer *peer;
+	int unread;
+	atomic_bool told;
+};
+
+/* As who dumps a connection, to restore it elsewhere. */
+static void *repair_run(void *argument)
+{
+	struct repair *repair = argument;
+
+	connp_set(repair->peer->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	if (ioctl(repair->peer->fd, FIONREAD, &repair->unread))
+		ksft_exit_fail_perror("FIONREAD");
+	repair->told = true;
+	return NULL;
+}
+
+/* Whoever takes a connection out of its group is told all that came before. */
+static void test_repair(void)
+{
+	struct connp_peer peer;
+	struct repair repair = { .peer = &peer };
+	pthread_t thread;
+	long queued;
+	bool right;
+
+	connp_peer_connect_in(&peer, connp_held_group);
+	hold();
+	queued = connp_row("queued", connp_held_group);
+	connp_arrive(&peer, TH_ACK | TH_PUSH, "12", 2);
+	right = wait_queued(queued, 1);
+	thread = connp_thread(repair_run, &repair);
+	right &= wait_queued(queued, 2) && !repair.told;
+	release();
+	pthread_join(thread, NULL);
+	ksft_test_result(right && repair.unread == 2,
+			 "data, then TCP_REPAIR, which knows of it\n");
+	connp_set(peer.fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+	connp_peer_reset(&peer);
+}
+
 int main(void)
 {
 	unsigned int i;
@@ -307,7 +349,7 @@ int main(void)
 	if (threads)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(13, 120);
+	connp_start(14, 120);
 	if (threads)
 		connp_hold_choose();
 	connp_peer_start(10);
@@ -318,8 +360,9 @@ int main(void)
 		test_call_after(true);
 		test_call_after(false);
 		test_close_after_fin();
+		test_repair();
 	} else {
-		for (i = 0; i < 11; i++)
+		for (i = 0; i < 12; i++)
 			ksft_test_result_skip("timers and calls: no threads to hold up\n");
 	}
 	ksft_finished();
