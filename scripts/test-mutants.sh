@@ -45,6 +45,8 @@ nice does nothing@connp-t@threads@net/ipv4/tcp_connp_thread.c@s/\.sched_nice\t= 
 a queue has no bound@connp-l@limits@kernel/locking/squeue.c@s/squeue_len(sq) >= READ_ONCE(limits->max_len)/false/
 one connection may have all of a queue@connp-t@limits@net/ipv4/tcp_connp_input.c@s/unlikely(tcp_connp_crowds(sk, g))/false/
 queued packets keep their device@connp-l@device@net/ipv4/tcp_connp_input.c@s/^\tskb->sk = sk;/&\n\tdev_get_by_index(sock_net(sk), skb->skb_iif);/
+packets keep their device while they are queued@connp-t@device@net/ipv4/tcp_connp_input.c@s/^\tskb->sk = sk;/&\n\tskb->dev = dev_get_by_index(sock_net(sk), skb->skb_iif);/;s/^\t\t\tskb->sk = NULL;/&\n\t\t\tdev_put(skb->dev);\n\t\t\tskb->dev = NULL;/
+nobody can be killed@connp-l@storm@net/ipv4/tcp_diag.c@s/err = sock_diag_destroy(sk, ECONNABORTED);/err = -ENOENT;/
 signatures do not matter@connp-l debug@fuzz@net/ipv4/tcp.c@s/if (likely(!md5_location \&\& !aoh)) {/if (sk)\n\t\treturn SKB_NOT_DROPPED_YET;\n\t&/
 who dumps a connection is not told all@connp-t@order@net/ipv4/tcp.c@s/tcp_connp_flush_backlog(sk);//
 last come, first served@connp-t@order@kernel/locking/squeue.c@s/first = llist_reverse_order(first);//
