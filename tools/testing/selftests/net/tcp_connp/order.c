@@ -137,7 +137,7 @@ static void test_packets(void)
 /* A call that another thread of ours makes. */
 struct call {
 	int fd;
-	bool closes;
+	int (*make)(int fd);
 	int result;
 	atomic_bool returned;
 	pthread_t thread;
@@ -147,24 +147,38 @@ static void *run_call(void *argument)
 {
 	struct call *call = argument;
 
-	call->result = call->closes ? close(call->fd) :
-				      shutdown(call->fd, SHUT_WR);
+	call->result = call->make(call->fd);
 	call->returned = true;
 	return NULL;
 }
 
-static void call_start(struct call *call, const struct connp_peer *peer, bool closes)
+static int make_shutdown(int fd)
+{
+	return shutdown(fd, SHUT_WR);
+}
+
+/* As who dumps a connection, to restore it elsewhere: what has not been read? */
+static int make_repair(int fd)
+{
+	int unread;
+
+	connp_set(fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
+	return ioctl(fd, FIONREAD, &unread) ? -1 : unread;
+}
+
+static void call_start(struct call *call, const struct connp_peer *peer,
+		       int (*make)(int fd))
 {
 	memset(call, 0, sizeof(*call));
 	call->fd = peer->fd;
-	call->closes = closes;
+	call->make = make;
 	call->thread = connp_thread(run_call, call);
 }
 
-static bool call_end(struct call *call)
+static int call_end(struct call *call)
 {
 	pthread_join(call->thread, NULL);
-	return !call->result;
+	return call->result;
 }
 
 /* A packet, then a timer, then a call, then a packet: of one connection. */
@@ -185,12 +199,12 @@ static void test_keepalive(void)
 	/* The timer fires in a second, while the queue stands still. */
 	connp_set(peer.fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
 	right &= wait_queued(queued, 2);
-	call_start(&call, &peer, false);
+	call_start(&call, &peer, make_shutdown);
 	right &= wait_queued(queued, 3);
 	connp_arrive(&peer, TH_ACK | TH_PUSH, "2", 1);
 	right &= wait_queued(queued, 4) && !call.returned;
 	release();
-	right &= call_end(&call);
+	right &= !call_end(&call);
 	ksft_test_result(taken_so(&peer, "packet keepalive call packet ") &&
 			 right,
 			 "a packet, keepalive, a call, a packet\n");
@@ -245,10 +259,10 @@ static void test_call_after(bool closes)
 	connp_arrive(&peer, TH_ACK | TH_PUSH, "12", 2);
 	connp_arrive(&peer, TH_ACK | TH_FIN, "", 0);
 	right = wait_queued(queued, 2);
-	call_start(&call, &peer, closes);
+	call_start(&call, &peer, closes ? close : make_shutdown);
 	right &= wait_queued(queued, 3) && !call.returned;
 	release();
-	right &= call_end(&call);
+	right &= !call_end(&call);
 	ksft_test_result(right && taken_so(&peer, "packet packet call "),
 			 "data, a FIN, then %s\n", name);
 	if (closes) {
@@ -283,10 +297,10 @@ static void test_close_after_fin(void)
 	queued = connp_row("queued", connp_held_group);
 	connp_arrive(&peer, TH_ACK | TH_FIN, "", 0);
 	right = wait_queued(queued, 1);
-	call_start(&call, &peer, true);
+	call_start(&call, &peer, close);
 	right &= wait_queued(queued, 2) && !call.returned;
 	release();
-	right &= call_end(&call);
+	right &= !call_end(&call);
 	ksft_test_result(right && taken_so(&peer, "packet call "),
 			 "a FIN, then close()\n");
 	right = connp_leaves(&peer, TH_FIN | TH_ACK);
@@ -296,30 +310,11 @@ static void test_close_after_fin(void)
 	ksft_test_result(right, "close() after a FIN sends one, and it ends\n");
 }
 
-struct repair {
-	struct connp_peer *peer;
-	int unread;
-	atomic_bool told;
-};
-
-/* As who dumps a connection, to restore it elsewhere. */
-static void *repair_run(void *argument)
-{
-	struct repair *repair = argument;
-
-	connp_set(repair->peer->fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_ON);
-	if (ioctl(repair->peer->fd, FIONREAD, &repair->unread))
-		ksft_exit_fail_perror("FIONREAD");
-	repair->told = true;
-	return NULL;
-}
-
 /* Whoever takes a connection out of its group is told all that came before. */
 static void test_repair(void)
 {
+	struct call call;
 	struct connp_peer peer;
-	struct repair repair = { .peer = &peer };
-	pthread_t thread;
 	long queued;
 	bool right;
 
@@ -328,11 +323,11 @@ static void test_repair(void)
 	queued = connp_row("queued", connp_held_group);
 	connp_arrive(&peer, TH_ACK | TH_PUSH, "12", 2);
 	right = wait_queued(queued, 1);
-	thread = connp_thread(repair_run, &repair);
-	right &= wait_queued(queued, 2) && !repair.told;
+	call_start(&call, &peer, make_repair);
+	right &= wait_queued(queued, 2) && !call.returned;
 	release();
-	pthread_join(thread, NULL);
-	ksft_test_result(right && repair.unread == 2,
+	right &= call_end(&call) == 2;
+	ksft_test_result(right,
 			 "data, then TCP_REPAIR, which knows of it\n");
 	connp_set(peer.fd, IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 	connp_peer_reset(&peer);
