@@ -146,6 +146,7 @@ stage()
 	identity) "$TOP/scripts/check-identity.sh" ;;
 	rig)	"$TOP/scripts/rig/verdict-tests.py" &&
 		"$TOP/scripts/rig/kcsan-tests.py" &&
+		"$TOP/scripts/rig/soak-tests.py" &&
 		"$TOP/scripts/test-rig.sh" ;;
 	profiler) "$TOP/scripts/test-profiler.sh" ;;
 	hash)	"$TOP/scripts/test-hash.sh" connp-l &&
