@@ -57,10 +57,12 @@ relief has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_lock.c@s/\.extra2\t\t= 
 a budget has no bound@connp-l@sysctl.sh@net/ipv4/tcp_connp_proc.c@s/\.extra2\t\t= (void \*)&tcp_connp_max_budget,//
 a share has no bound@connp-t@sysctl.sh@net/ipv4/tcp_connp_proc.c@/"share_packets"/,/}/s/\.extra2\t\t= (void \*)&tcp_connp_max_len,//
 more that is to come is not waited for@connp-t@output@net/ipv4/tcp_connp_output.c@s/nonagle = TCP_NAGLE_CORK;/nonagle = 0;/
-a long backlog is worked off at once@connp-t@userfault@net/ipv4/tcp_connp_priv.h@s/\(TCP_CONNP_PART\)\t32/\1\t100000/
-a long backlog leaves a short one nothing@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra < READ_ONCE(tcp_connp_limits.budget) ?/!sq->extra ?/;s/TCP_CONNP_PART : 1;/TCP_CONNP_PART : 0;/
+a long backlog is worked off at once@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/\(TCP_CONNP_PART\)\t32/\1\t100000/
+a long backlog leaves a short one nothing@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra < READ_ONCE(tcp_connp_limits.budget) ?/!sq->extra ?/;s/TCP_CONNP_PART : 1);/TCP_CONNP_PART : 0);/
 packets of a backlog are no work@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra += n - brought;/;/
-packets before a call are no work@connp-t@userfault@net/ipv4/tcp_connp_thread.c@s/sq->extra += tcp_connp_work_off/tcp_connp_work_off/
+a reader works off its backlog@connp-t@userfault@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_leaves_backlog/,/^}/s/return /return false \&\& /
+a writer is never woken@connp-l@memory@net/ipv4/tcp_connp_output.c@/^void tcp_connp_wake/,/^}/s/tcp_check_space(sk);/;/
+one lock for the group and its part of the table@connp-l@storm@include/net/inet_hashtables.h@s/->ehash_lock;/->sq.lock;/
 a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//
 references count as packets@connp-t@limits@net/ipv4/tcp_connp_input.c@s/return atomic_read(&sk->sk_connp_queued)/return refcount_read(\&sk->sk_refcnt)/
 an orphan waits for the packets of others@connp-t@lives@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return /return squeue_len(\&sk->sk_connp->sq) || /
@@ -162,8 +164,7 @@ noticed()
 	return $status
 }
 
-make -s -C "$TOP/tools/testing/selftests/net/tcp_connp" O="$BUILD/selftests" \
-	LINUX="$LINUX" >&2
+build_selftests
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
 # The one that found such a defect.
 fuzz_seed=0x3c9e76017a6ec56f

@@ -112,6 +112,7 @@ void tcp_connp_flush_all(void);
 /* net/ipv4/tcp_connp_input.c */
 bool tcp_connp_rcv(struct sock *sk, struct sk_buff *skb, bool refcounted);
 bool tcp_connp_input_pending(const struct sock *sk);
+bool tcp_connp_leaves_backlog(const struct sock *sk);
 void tcp_connp_batch_begin(void);
 void tcp_connp_batch_flush(void);
 void tcp_connp_batch_end(void);
@@ -224,7 +225,8 @@ static inline bool tcp_connp_close_whole(struct sock *sk, long timeout)
 	return false;
 }
 
-/* Macros, because an inline changes the code of __tcp_close(). */
+/* Macros, because an inline changes the code of their callers. */
+#define tcp_connp_leaves_backlog(sk)	((void)(sk), false)
 #define tcp_connp_ended(sk)		((void)(sk), false)
 #define tcp_connp_close_resumes(timeout, state)				\
 	((void)(timeout), (void)(state), false)

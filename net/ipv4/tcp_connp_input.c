@@ -239,9 +239,37 @@ bool tcp_connp_input_pending(const struct sock *sk)
 }
 
 /**
+ * tcp_connp_leaves_backlog - may a reader leave without what is on the backlog?
+ * @sk: the socket, of which the reader has got as much as it asked for at least
+ *
+ * In stock it may not, and the backlog grows for no longer than it takes to look
+ * whether there is one.  Here it grows while the reader waits for the group, so
+ * whoever sends all the time, and nothing that can be read, would keep the reader
+ * for ever.  What is there is worked off when the reader lets go of @sk.
+ *
+ * Context: process, @sk owned.
+ * Return: true if so.
+ */
+bool tcp_connp_leaves_backlog(const struct sock *sk)
+{
+	return READ_ONCE(sk->sk_connp);
+}
+
+/*
+ * A backlog may be much longer than a queue, where its owner was held up, and
+ * others of the group wait.  So no more packets of it than that are processed
+ * at a time, beside those that the drain itself has brought.
+ */
+#define TCP_CONNP_PART	32
+
+/**
  * tcp_connp_work_off - process packets of a backlog
  * @sk: the connection
- * @max: no more packets than that
+ * @brought: how many of them this drain has brought
+ *
+ * What the drain has brought is done whatever others have; of what was there
+ * before, a part, which is small if this drain has done many such packets
+ * already.
  *
  * The packets stay on the backlog until it is their turn, so that
  * tcp_connp_input_pending() sees them.  If some are left, they count in whole
@@ -249,10 +277,13 @@ bool tcp_connp_input_pending(const struct sock *sk)
  * more where some were merged.
  *
  * Context: inside the group, slock held.
- * Return: how many there were.
  */
-unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max)
+void tcp_connp_work_off(struct sock *sk, unsigned int brought)
 {
+	struct squeue *sq = this_cpu_read(squeue_current);
+	unsigned int max = brought +
+			   (sq->extra < READ_ONCE(tcp_connp_limits.budget) ?
+			    TCP_CONNP_PART : 1);
 	struct sk_buff *skb;
 	unsigned int n;
 
@@ -265,32 +296,28 @@ unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max)
 	}
 	if (!sk->sk_backlog.head)
 		sk->sk_backlog.len = 0;
-	return n;
+	if (unlikely(n > brought))
+		sq->extra += n - brought;
 }
 
 /*
  * Work off the backlog of a socket that nobody owns, and then do what it put
- * off.  What the drain has @brought is done whatever others have; of what was
- * there before, a part, which is small if many have some.  The rest is work of a
- * message's.
+ * off.  If there is too much of it the rest is work of a message's, and so are
+ * timers that have fired: a retransmission may be in vain by then.
  */
 static void tcp_connp_run(struct sock *sk, unsigned int brought)
 {
-	struct squeue *sq = this_cpu_read(squeue_current);
-	unsigned int part = sq->extra < READ_ONCE(tcp_connp_limits.budget) ?
-			    TCP_CONNP_PART : 1;
-	unsigned int n;
-
 	sk->sk_connp_missed = 0;
 	sk->sk_connp_rollup = 1;
-	n = tcp_connp_work_off(sk, brought + part);
+	tcp_connp_work_off(sk, brought);
 	sk->sk_connp_rollup = 0;
-	if (unlikely(n > brought))
-		sq->extra += n - brought;
-	tcp_release_cb(sk);
+	if (likely(!sk->sk_backlog.head)) {
+		tcp_release_cb(sk);
+	} else {
+		tcp_connp_release_cb(sk);
+		tcp_connp_queue_output(sk, this_cpu_read(squeue_current));
+	}
 	tcp_connp_wake(sk);
-	if (unlikely(sk->sk_backlog.head))
-		tcp_connp_queue_output(sk, sq);
 }
 
 /* What a socket has got from this drain, as far as it was not run for that. */

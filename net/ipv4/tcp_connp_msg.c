@@ -124,6 +124,24 @@ struct sock *tcp_connp_msg_sock(struct tcp_connp_msg *msg)
 	return sk;
 }
 
+/*
+ * Has the retransmission timer fired while a part of the backlog is not worked off?
+ * There may be an ACK in it, so the handler is for the end of that, as if a process
+ * owned @sk.
+ */
+static bool tcp_connp_retransmits_later(struct sock *sk)
+{
+	bool later;
+
+	bh_lock_sock(sk);
+	later = !sock_owned_by_user(sk) && sk->sk_backlog.head;
+	if (later && !test_and_set_bit(TCP_WRITE_TIMER_DEFERRED,
+				       &sk->sk_tsq_flags))
+		sock_hold(sk);
+	bh_unlock_sock(sk);
+	return later;
+}
+
 /**
  * tcp_connp_run_timer - run the handler of a timer that has fired
  * @sk: the connection, with a reference that the handler drops
@@ -152,7 +170,8 @@ void tcp_connp_run_timer(struct sock *sk, enum tcp_connp_kind kind)
 	else
 		t = &icsk->icsk_keepalive_timer;
 
-	if (timer_pending(t))
+	if (timer_pending(t) ||
+	    (kind == TCP_CONNP_RETRANS && tcp_connp_retransmits_later(sk)))
 		sock_put(sk);
 	else
 		t->function(t);

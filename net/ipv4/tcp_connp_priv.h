@@ -53,17 +53,10 @@ bool tcp_connp_owner_has_work(const struct sock *sk);
 
 /* net/ipv4/tcp_connp_input.c */
 
-/*
- * A backlog may be much longer than a queue, where its owner was held up, and
- * others of the group wait.  So no more packets of it than that are processed
- * at a time, beside those that the drain itself has brought.
- */
-#define TCP_CONNP_PART	32
-
 extern unsigned int tcp_connp_share_len;
 
 unsigned long tcp_connp_process(struct squeue *sq, struct llist_node *batch);
-unsigned int tcp_connp_work_off(struct sock *sk, unsigned int max);
+void tcp_connp_work_off(struct sock *sk, unsigned int brought);
 void tcp_connp_drop(struct sock *sk, struct sk_buff *skb,
 		    enum skb_drop_reason reason);
 

@@ -210,12 +210,12 @@ void tcp_connp_do_call(struct tcp_connp_group *g, struct tcp_connp_call *call)
  * meanwhile, because all of it counts against its limit until then.  Return true
  * if this was the last part.
  */
-static bool tcp_connp_catch_up_part(struct squeue *sq, struct sock *sk)
+static bool tcp_connp_catch_up_part(struct sock *sk)
 {
 	bool end;
 
 	spin_lock_bh(&sk->sk_lock.slock);
-	sq->extra += tcp_connp_work_off(sk, TCP_CONNP_PART);
+	tcp_connp_work_off(sk, 0);
 	end = !sk->sk_backlog.head;
 	spin_unlock_bh(&sk->sk_lock.slock);
 	return end;
@@ -239,7 +239,7 @@ void tcp_connp_answer(struct tcp_connp_call *call)
 	if (sk)
 		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
 	if (tcp_connp_catches_up(call))
-		now = tcp_connp_catch_up_part(sq, sk);
+		now = tcp_connp_catch_up_part(sk);
 	if (now)
 		tcp_connp_execute(call);
 	if (sk)

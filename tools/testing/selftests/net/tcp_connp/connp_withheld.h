@@ -33,6 +33,7 @@ struct connp_stall {
 	int fd;
 	char *memory;
 	bool sends;
+	ssize_t got;	/* by the first call of a reader */
 	atomic_bool done;
 	pthread_t thread;
 };
@@ -42,10 +43,15 @@ static inline void *connp_stall_run(void *argument)
 	struct connp_stall *stall = argument;
 	size_t size = connp_withheld_size();
 
-	if (stall->sends)
+	if (stall->sends) {
 		connp_send(stall->fd, stall->memory, size);
-	else
-		connp_recv(stall->fd, stall->memory, size);
+	} else {
+		stall->got = recv(stall->fd, stall->memory, size, 0);
+		if (stall->got <= 0)
+			ksft_exit_fail_perror("recv");
+		connp_recv(stall->fd, stall->memory + stall->got,
+			   size - stall->got);
+	}
 	stall->done = true;
 	return NULL;
 }

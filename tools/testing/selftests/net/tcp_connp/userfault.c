@@ -154,13 +154,44 @@ static void stall_reader(struct connp_peer *peer, struct connp_stall *stalled,
 }
 
 /*
- * A reader's backlog is worked off by the thread: when recv() is done, or before
- * it returns, if there is not as much as it asked for; then that is a call.
+ * A reader that has what it asked for leaves its backlog to the next call. If it
+ * waited for its group, more would come meanwhile, and perhaps never anything to
+ * read.
+ */
+static void test_leaves(void)
+{
+	static const char name[] = "a reader does not wait for its backlog";
+	struct connp_stall stalled = {};
+	struct connp_peer peer;
+	char *content;
+	size_t pos;
+
+	if (connp_groups_fd < 0) {
+		ksft_test_result_skip("%s: stock's does\n", name);
+		return;
+	}
+	content = calloc(1, size);
+	connp_peer_connect(&peer);
+	stall_reader(&peer, &stalled, content, size / 2);
+	for (pos = size / 2; pos < size; pos += PIECE)
+		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
+	connp_wait_drained();
+	connp_uffd_supply(stalled.memory, content);
+	pthread_join(stalled.thread, NULL);
+	ksft_print_msg("%zd bytes of %zu\n", stalled.got, size);
+	ksft_test_result((size_t)stalled.got == size / 2, "%s\n", name);
+	connp_peer_reset(&peer);
+	munmap(stalled.memory, size);
+	free(content);
+}
+
+/*
+ * A reader's backlog is worked off by the thread: when recv() is done, or by a call
+ * of close(), which comes right after that.
  */
 static void test_backlog(bool call)
 {
-	const char *when = call ? "before recv() returns" : "after recv()";
-	size_t at_first = call ? size / 2 : size, pos;
+	const char *when = call ? "before close()" : "after recv()";
 	char *content = calloc(1, size);
 	struct connp_stall stalled = {};
 	struct connp_peer peer;
@@ -174,16 +205,19 @@ static void test_backlog(bool call)
 		return;
 	}
 	connp_peer_connect(&peer);
-	stall_reader(&peer, &stalled, content, at_first);
+	stall_reader(&peer, &stalled, content, size);
 	fill_backlog(&peer, BACKLOG);
+	/* The reader has it until it is back from the kernel. */
+	if (call) {
+		close(peer.fd);
+		peer.fd = -1;
+	}
 	queued = connp_groups("queued");
 	kicks = connp_groups("kicks");
 	connp_uffd_supply(stalled.memory, content);
-	for (pos = at_first; pos < size; pos += PIECE)
-		connp_arrive(&peer, TH_ACK | TH_PUSH, content, PIECE);
 	pthread_join(stalled.thread, NULL);
 	connp_wait_drained();
-	queued = connp_groups("queued") - queued - (size - at_first) / PIECE;
+	queued = connp_groups("queued") - queued;
 	kicks = connp_groups("kicks") - kicks;
 	ksft_print_msg("%s: %u packets of backlog, %ld parts, %ld kicks\n", when,
 		       BACKLOG, queued, kicks);
@@ -265,7 +299,7 @@ int main(void)
 	if (may_hold)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(11, 60);
+	connp_start(12, 60);
 	size = connp_withheld_size();
 	lacks = connp_uffd_open();
 	if (lacks)
@@ -273,6 +307,7 @@ int main(void)
 	test(true);
 	test(false);
 	connp_peer_start(10);
+	test_leaves();
 	test_backlog(true);
 	test_backlog(false);
 	test_two_backlogs();
