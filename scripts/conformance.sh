@@ -4,13 +4,15 @@
 # conformance.sh ORG - build the kernel's own selftests of TCP, run them in a
 # guest, and compare with what stock's kernel makes of them there; TAP on stdout.
 #
-#   VARIANT=full [TESTS="net/tls net/gro.sh"] scripts/conformance.sh ORG
+#   VARIANT=full [TESTS="net/tls net/gro.sh"] [APPEND=tcp_connp.groups=1] \
+#	scripts/conformance.sh ORG
 #   VARIANT=full [RUNS=2] scripts/conformance.sh --list msgp
 #
 # tools/testing/conformance has the list of the tests, that of the verdicts on
 # stock, and that of the differences an organisation is known to have.  Each
 # result that passes on stock has to pass here, or to differ as listed; others
-# are told if they pass.  --list writes the list of verdicts from RUNS runs.
+# are told if they pass.  --list writes the list of verdicts from RUNS runs, or with
+# TESTS those of these.  APPEND is for the kernel's command line.
 #
 # The kernel has to be built (kernel.sh).  The logs are left in
 # build/conformance.
@@ -28,6 +30,13 @@ tests=$TOP/tools/testing/conformance/tests
 verdicts=$TOP/tools/testing/conformance/verdicts
 differences=$TOP/tools/testing/conformance/differences
 out=$BUILD/conformance
+APPEND=${APPEND:-}
+title="$org $VARIANT${APPEND:+ ${APPEND#tcp_connp.}}"
+# One log and list for each.
+log=$out/$(echo "$title" | tr ' ' -)
+# A kernel with instruments takes some times as long.
+times=1
+[ "$VARIANT" = full ] || times=5
 selftests=$LINUX/tools/testing/selftests
 compare=$TOP/scripts/rig/compare-verdicts.py
 mkdir -p "$out"
@@ -74,6 +83,12 @@ build()
 			# shellcheck disable=SC2086 # a list of names
 			built "$directory" $names || exit
 		done &&
+		# It sends 32 GB, and forgets what it has to say when it is killed.
+		sed 's/1ULL << 35/1ULL << 26/; s/pthread_exit(0)/fflush(stdout); &/' \
+			"$selftests/net/tcp_mmap.c" |
+			gcc -O2 -w -isystem "$out/headers/usr/include" -xc - \
+				-o "$out/tests/net/tcp_mmap" -lpthread -lcrypto &&
+		cp "$TOP/tools/testing/conformance/tcp_mmap.sh" "$out/tests/net" &&
 		# nf_nat_edemux.sh of Linux 6.12.117 calls what it does not source.
 		echo "source \"\$net_netfilter_dir/../net_helper.sh\"" \
 			>>"$out/tests/net/netfilter/lib.sh"
@@ -88,22 +103,22 @@ wanted()
 		*" $program "*) ;;
 		*) continue ;;
 		esac
-		echo "$seconds $program $arguments"
+		echo "$((seconds * times)) $program $arguments"
 	done
 }
 
 # boot CLOCK LOG: run the tests that want this clock.
 boot()
 {
-	clock=$1 log=$2
-	wanted "$clock" >"$out/$org-$clock.list"
+	clock=$1 said=$2 asked=$2.list
+	wanted "$clock" >"$asked"
 	# What has to be there is not left to the guest.
-	sed -E 's/[0-9]+ ([^ ]+).*/rig: wanted \1/' "$out/$org-$clock.list" >"$log"
-	[ -s "$out/$org-$clock.list" ] || return 0
-	say "$org $VARIANT, $clock clock: $(wc -l <"$out/$org-$clock.list") tests"
-	set -- --org "$org" --variant "$VARIANT" --timeout 7200 \
+	sed -E 's/[0-9]+ ([^ ]+).*/rig: wanted \1/' "$asked" >"$said"
+	[ -s "$asked" ] || return 0
+	say "$title, $clock clock: $(wc -l <"$asked") tests"
+	set -- --org "$org" --variant "$VARIANT" --append "$APPEND" --timeout 7200 \
 		--copy "$out/tests:/conformance" \
-		--copy "$out/$org-$clock.list:/conformance/list" \
+		--copy "$asked:/conformance/list" \
 		--copy "$libraries/xtables:$libraries/xtables" \
 		--copy "$libraries/libgcc_s.so.1:$libraries/libgcc_s.so.1"
 	for program in $programs; do
@@ -123,9 +138,9 @@ boot()
 	status=0
 	"$TOP/scripts/guest-run.py" "$@" -- \
 		"$TOP/scripts/rig/guest-conformance.sh" /conformance/list $output \
-		>>"$log" 2>"$log.stderr" || status=$?
-	printf '\nrig: guest %d\n' "$status" >>"$log"
-	[ "$status" = 0 ] || sed 's/^/# /' "$log.stderr"
+		>>"$said" 2>"$said.stderr" || status=$?
+	printf '\nrig: guest %d\n' "$status" >>"$said"
+	[ "$status" = 0 ] || sed 's/^/# /' "$said.stderr"
 }
 
 # run LOG
@@ -143,12 +158,12 @@ if [ -n "$list" ]; then
 	set --
 	n=1
 	while [ $n -le "${RUNS:-2}" ]; do
-		run "$out/$org-list-$n.log"
-		set -- "$@" "$out/$org-list-$n.log"
+		run "$log-list-$n.log"
+		set -- "$@" "$log-list-$n.log"
 		n=$((n + 1))
 	done
 	"$compare" --list "$verdicts" "$@"
 else
-	run "$out/$org.log"
-	"$compare" "$org $VARIANT" "$verdicts" "$differences" "$out/$org.log"
+	run "$log.log"
+	"$compare" "$title" "$verdicts" "$differences" "$log.log"
 fi

@@ -6,7 +6,7 @@
                                                     TAP on stdout: a line for each
                                                     result that VERDICTS expects
                                                     to pass
-    compare-verdicts.py --list VERDICTS LOG...      write VERDICTS from the LOGs
+    compare-verdicts.py --list VERDICTS LOG...      write to VERDICTS what the LOGs have
 
 A LOG is the output of guest-conformance.sh, one boot after the other, each
 after the tests that were asked for (`rig: wanted TEST`). A test has a result for
@@ -17,7 +17,8 @@ are expected.
 A line of VERDICTS is `VERDICT TEST` or `VERDICT TEST: CASE`, and perhaps
 ` # reason`. The verdict is "pass" if the result passed in all LOGs, "fail" or
 "skip" if it did so in all of them, and else "unsteady". Only the first kind is
-asserted. --list keeps the reasons of lines whose verdict is as before.
+asserted. --list keeps the reasons of lines whose verdict is as before, and all lines
+of tests that the LOGs do not have.
 
 A line of DIFFERENCES, `ORGANISATION VERDICT RESULT`, is about a result that is
 "pass" in VERDICTS: in this organisation, BOOT's first word, it has to be VERDICT
@@ -151,22 +152,25 @@ def write_verdicts(path: Path, logs: list[Log]) -> None:
         raise RigError(f"a guest did not end well: {path} is left as it was")
     header, before = read_verdicts(path)
     names = list(dict.fromkeys(name for log in logs for name in log.verdicts))
-    lines = [*header, ""]
-    counts = dict.fromkeys((PASS, FAIL, SKIP, UNSTEADY), 0)
-    # What only a later log has goes to the rest of its test.
-    for name in sorted(names, key=lambda name: (names.index(test_of(name)), names.index(name))
-                       if test_of(name) in names else (len(names), 0)):
+    asked = set(map(test_of, names))
+    entries = {name: entry for name, entry in before.items() if test_of(name) not in asked}
+    # Tests as they were, and then new ones; the cases of each as the logs have them.
+    tests = list(dict.fromkeys(map(test_of, [*before, *names])))
+    places = {name: (tests.index(test_of(name)), place) for place, name in enumerate([*entries, *names])}
+    for name in names:
         seen = [log.verdicts.get(name, NOTHING) for log in logs]
         verdict = seen[0] if len(set(seen)) == 1 and seen[0] != NOTHING else UNSTEADY
-        counts[verdict] += 1
         reason = next((log.reasons[name] for log in logs if log.reasons.get(name)), "")
         if verdict == UNSTEADY:
             reason = ", ".join(seen)
         if name in before and before[name].verdict == verdict:
             reason = before[name].reason
-        lines.append(f"{verdict} {name}" + (f" # {reason}" if reason and verdict != PASS else ""))
-    path.write_text("\n".join(lines) + "\n")
-    print(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))
+        entries[name] = Entry(verdict, reason if verdict != PASS else "")
+    lines = [f"{entry.verdict} {name}" + (f" # {entry.reason}" if entry.reason else "")
+             for name, entry in sorted(entries.items(), key=lambda item: places[item[0]])]
+    path.write_text("\n".join([*header, "", *lines]) + "\n")
+    verdicts = [entry.verdict for entry in entries.values()]
+    print(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in (PASS, FAIL, SKIP, UNSTEADY)))
 
 
 def read_differences(path: Path, expected: dict[str, Entry]) -> dict[str, dict[str, str]]:

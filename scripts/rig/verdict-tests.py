@@ -192,6 +192,24 @@ def test_names_that_differ_from_run_to_run(folder: Path) -> None:
     assert status == 0 and lines == [f"{len(said) + 1} pass, 0 fail, 0 skip, 0 unsteady"], lines
 
 
+def test_a_list_of_some_of_the_tests(folder: Path) -> None:
+    (folder / "verdicts").write_text(_VERDICTS)
+    (folder / "log").write_text("rig: wanted net/one\nrig: begin net/zero\n\nrig: end 0 1\n"
+                                + _ONE.format("not ", 1) + _END)
+    status, lines = ran("--list", folder / "verdicts", folder / "log")
+    assert status == 0 and lines == ["3 pass, 3 fail, 0 skip, 0 unsteady"], lines
+    written = (folder / "verdicts").read_text()
+    assert written == """# Made up.
+
+pass net/one: first
+fail net/one: second
+fail net/one # exit status 1
+fail net/two: third # for want of it
+pass net/two
+pass net/zero
+""", written
+
+
 def test_the_list_says_what_is_unsteady(folder: Path) -> None:
     (folder / "verdicts").write_text(_VERDICTS)
     (folder / "1").write_text(_AS_STOCK.replace("ok 2 second\n", ""))
