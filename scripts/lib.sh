@@ -87,6 +87,13 @@ kernel_make()
 		KBUILD_BUILD_USER=connp KBUILD_BUILD_HOST=localhost "$@"
 }
 
+# build_selftests: what guests find in /selftests.
+build_selftests()
+{
+	make -s -j"$(nproc)" -C "$TOP/tools/testing/selftests/net/tcp_connp" \
+		O="$BUILD/selftests" LINUX="$LINUX" >&2
+}
+
 # longest KIND: how many seconds the longest run of this kind took that took()
 # was told of since test.sh began.
 longest()

@@ -11,11 +11,12 @@
 # KASAN and their like, with VARIANT=kcsan the one that looks for data races.
 # ConnP-L is booted with its default number of groups, where connections meet
 # rarely, and with one, where they all do; ConnP-T also with more threads than
-# CPUs; these two kernels with the default only. Tests to which the number of
-# groups is nothing are run with the default, and neighbour, which is about one
-# group, with that: in these two kernels it skips. With CONNP_FULL=1, which the
-# tests know, too, they take longer, these have all of that, nothing is left out,
-# and ConnP-L is booted with the most groups, too. A kernel that oopses, warns or
+# CPUs; these two kernels with the default, and debug's with one group for a few of
+# the tests. Tests to which the number of groups is nothing are run with the
+# default, and neighbour, which is about one group, with that: in these two kernels
+# it skips. With CONNP_FULL=1, which the tests know, too, they take longer, these
+# have all of that, nothing is left out, and ConnP-L is booted with the most groups,
+# too. A kernel that oopses, warns or
 # stalls fails the run whatever the tests say: guest-run.py notices.
 # Needs root, for the taps.
 set -eu
@@ -33,7 +34,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 echo 0 >"$work/count"
 
-make -s -j"$(nproc)" -C "$selftests" O="$BUILD/selftests" LINUX="$LINUX" >&2
+build_selftests
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
 # Memory is looked for when all who may have lost some are done.
 all=${TESTS:-$(make -s -C "$selftests" list | sed 's/ kmemleak.sh//') taps kmemleak.sh}
@@ -84,7 +85,7 @@ boot()
 # as many as by default ("").
 with()
 {
-	leave=
+	leave='' only=''
 	case $1 in
 	# It is about one group: only if that comes, too.
 	"")	case " $counts " in *" 1 "*) leave=neighbour ;; esac ;;
@@ -96,11 +97,15 @@ with()
 	esac
 	# Whose connections are in the group that is held.
 	[ "$org-${1:+n}" != connp-t-n ] || leave="$leave order lives"
-	[ -z "${CONNP_FULL:-}${TESTS:-}" ] || leave=
+	# Where nobody can get out of anybody's way, in a kernel that checks itself.
+	[ "$VARIANT-$1" != debug-1 ] || only='storm pingpong userfault cycles'
+	[ -z "${CONNP_FULL:-}${TESTS:-}" ] || leave='' only=''
 	for test in $all; do
 		case " $leave " in
-		*" $test "*) ;;
-		*) echo "$test" ;;
+		*" $test "*) continue ;;
+		esac
+		case " ${only:-$test} " in
+		*" $test "*) echo "$test" ;;
 		esac
 	done | paste -s -d ' '
 }
@@ -115,8 +120,9 @@ connp-t) counts='1 8' ;;
 esac
 # Kernels that check themselves are slow.
 case $VARIANT in
-debug|kcsan)
-	refused=
+debug)	refused=
+	[ -n "${CONNP_FULL:-}" ] || counts=${counts:+1} ;;
+kcsan)	refused=
 	[ -n "${CONNP_FULL:-}" ] || counts= ;;
 esac
 boot "$name" "" "$(with "")"

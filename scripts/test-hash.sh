@@ -15,8 +15,7 @@ org_builddir "$org" "$VARIANT" >/dev/null
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-make -s -j"$(nproc)" -C "$TOP/tools/testing/selftests/net/tcp_connp" \
-	O="$BUILD/selftests" LINUX="$LINUX" >&2
+build_selftests
 
 # boot COMMAND...: in a guest that has the groups of the boot before. With one
 # thread for each of 2 CPUs there is less to guess at than with 8.

@@ -18,6 +18,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 count=0
 failed=0
+timeout=120
+[ -z "$VARIANT" ] || timeout=300
 
 make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" >&2
 
@@ -40,7 +42,7 @@ reboot()
 	count=$((count + 1))
 	status=0
 	"$TOP/scripts/guest-run.py" --org "$org" \
-		${VARIANT:+--variant "$VARIANT"} --nics 1 --timeout 120 \
+		${VARIANT:+--variant "$VARIANT"} --nics 1 --timeout $timeout \
 		--copy "$TOP/scripts/rig/guest-reboot.sh:/script/reboot" \
 		--host-script "sh $work/host $BUILD/tools/ptcpbench" \
 		-- /script/reboot "$1" >"$work/out" 2>&1 || status=$?

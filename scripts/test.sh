@@ -30,7 +30,7 @@ stages='squeue ptcpbench paper kernels style identity rig profiler hash reboot m
 # As asked for: the seed of a soak, and the rounds in kernels that check themselves.
 asked_seed=${FUZZ_SEED:-}
 debug_rounds=${FUZZ_ROUNDS:-}
-more='up hosts mutants full conformance kcsan soak'
+more='up hosts mutants full conformance fulldebug kcsan soak'
 if [ -n "${CONNP_FULL:-}" ]; then
 	stages="$stages $more"
 	organisations=$ORGANISATIONS
@@ -124,12 +124,43 @@ paper()
 reboot()
 {
 	make -s -C "$TOP/tools/net/ptcpbench" O="$BUILD/tools" || return
+	reboots=0
 	# shellcheck disable=SC2016 # for the shell that xargs runs
 	echo "$organisations" | xargs -n 1 -P "$(nproc)" sh -c '
 		status=0
 		said=$("$0" "$1" 2>&1) || status=$?
 		printf "%s\n" "$said"
-		exit $status' "$TOP/scripts/test-reboot.sh"
+		exit $status' "$TOP/scripts/test-reboot.sh" || reboots=1
+	[ -z "${CONNP_FULL:-}" ] || variant debug test-reboot.sh connp-l connp-t ||
+		reboots=1
+	return $reboots
+}
+
+# The list is the same whatever the number of groups.
+conformance()
+{
+	same=0
+	variant full conformance.sh msgp connp-l connp-t || same=1
+	for groups in 1 1024; do
+		export APPEND=tcp_connp.groups=$groups
+		variant full conformance.sh connp-l || same=1
+	done
+	APPEND=tcp_connp.groups=1 variant full conformance.sh connp-t || same=1
+	unset APPEND
+	return $same
+}
+
+# What only full kernels can do, under the eyes of the instruments.
+fulldebug()
+{
+	clean=0
+	export TESTS="net/netfilter/conntrack_vrf.sh net/netfilter/nf_nat_edemux.sh
+		net/netfilter/nft_nat.sh net/netfilter/nft_tproxy_tcp.sh"
+	variant fulldebug conformance.sh connp-l connp-t || clean=1
+	export TESTS="storm disturbed kmemleak.sh"
+	variant fulldebug test-guest.sh connp-l connp-t || clean=1
+	unset TESTS
+	return $clean
 }
 
 stage()
@@ -155,9 +186,11 @@ stage()
 	debug)	debug ;;
 	mutants) "$TOP/scripts/test-mutants.sh" ;;
 	full)	variant full test-guest.sh msgp connp-l connp-t ;;
-	conformance) variant full conformance.sh msgp connp-l connp-t ;;
+	conformance) conformance ;;
+	fulldebug) fulldebug ;;
 	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;
-	soak)	# shellcheck disable=SC2086 # may be a list
+	soak)	build_selftests || return
+		# shellcheck disable=SC2086 # may be a list
 		FUZZ_SEED=$asked_seed variant debug soak.py ${ORG:-connp-l connp-t} ;;
 	# Its kernel is not among those of `make test`.
 	up)	ORG=up "$TOP/scripts/kernel.sh" &&
