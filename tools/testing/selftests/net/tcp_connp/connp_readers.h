@@ -213,20 +213,36 @@ static inline unsigned int connp_btf_func(const char *name)
 	return found;
 }
 
+/* Where struct sock_common has the state. */
+#define CONNP_BPF_STATE	18
+
 /*
  * A link to BPF's iterator over TCP sockets, with a program that writes a byte
- * for each; -1 if this kernel can't.
+ * for each; if it @kills, for each that it has killed, which are connections that
+ * have not been closed. -1 if this kernel can't.
  */
-static inline int connp_bpf_iterator(void)
+static inline int connp_bpf_iterator(bool kills)
 {
-	const struct bpf_insn program[] = {
+	struct bpf_insn program[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 7,
+		  .src_reg = 1 },
 		/* r6 = ctx->sk_common; after the last one that is NULL */
 		{ .code = BPF_LDX | BPF_DW | BPF_MEM, .dst_reg = 6,
 		  .src_reg = 1, .off = 8 },
-		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 6, .off = 7 },
+		{ .code = BPF_JMP | BPF_JEQ | BPF_K, .dst_reg = 6, .off = 12 },
+		/* Listeners are to stay, a TIME_WAIT is no socket. */
+		{ .code = BPF_LDX | BPF_B | BPF_MEM, .dst_reg = 3,
+		  .src_reg = 6, .off = CONNP_BPF_STATE },
+		{ .code = BPF_JMP | BPF_JGT | BPF_K, .dst_reg = 3, .off = 10,
+		  .imm = kills ? TCP_FIN_WAIT2 : 0xff },
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 1,
+		  .src_reg = 6 },
+		/* r0 = bpf_sock_destroy(r1), or 0 */
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
+		{ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = 0, .off = 7 },
 		/* r1 = ctx->meta->seq, r2 = "s", r3 = 1 */
 		{ .code = BPF_LDX | BPF_DW | BPF_MEM, .dst_reg = 2,
-		  .src_reg = 1 },
+		  .src_reg = 7 },
 		{ .code = BPF_LDX | BPF_DW | BPF_MEM, .dst_reg = 1,
 		  .src_reg = 2 },
 		{ .code = BPF_ST | BPF_B | BPF_MEM, .dst_reg = 10, .off = -1,
@@ -241,13 +257,19 @@ static inline int connp_bpf_iterator(void)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
+	const struct bpf_insn destroy = {
+		.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL,
+		.imm = connp_btf_func("bpf_sock_destroy"),
+	};
 	unsigned int target = connp_btf_func("bpf_iter_tcp");
 	static char log[65536];
 	union bpf_attr attr;
 	int prog, link;
 
-	if (!target)
+	if (!target || (kills && !destroy.imm))
 		return -1;
+	if (kills)
+		program[6] = destroy;
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = BPF_PROG_TYPE_TRACING;
 	attr.expected_attach_type = BPF_TRACE_ITER;

@@ -33,7 +33,7 @@ static atomic_uint connected, unavailable, refused, wrong;
 static atomic_bool done;
 static bool killing;
 static struct connp_watch watch;
-static int bpf_link = -1;
+static int bpf_link = -1, bpf_killer = -1;
 
 static enum connp_family family_of(unsigned int server)
 {
@@ -175,8 +175,14 @@ static unsigned int kill_all(void)
 	return killed;
 }
 
+static unsigned int kill_bpf(void)
+{
+	return connp_read_bpf(bpf_killer);
+}
+
 static struct other killers[] = {
 	{ .name = "killed by ss -K", .run = kill_all },
+	{ .name = "killed by BPF", .run = kill_bpf },
 };
 
 static void *other(void *argument)
@@ -196,7 +202,7 @@ static unsigned int storm(const char *name, struct other *each, unsigned int n)
 {
 	pthread_t clients[CLIENTS], servers[SERVERS];
 	unsigned int fewest = UINT_MAX;
-	unsigned long i, met = 0;
+	unsigned long i, met = ULONG_MAX;
 
 	others.each = each;
 	others.n = n;
@@ -221,7 +227,8 @@ static unsigned int storm(const char *name, struct other *each, unsigned int n)
 		pthread_join(each[i].thread, NULL);
 		ksft_print_msg("%s: %u times, %lu sockets\n", each[i].name,
 			       each[i].times, each[i].met);
-		met += each[i].met;
+		if (met > each[i].met)
+			met = each[i].met;
 		if (fewest > each[i].times)
 			fewest = each[i].times;
 	}
@@ -240,8 +247,8 @@ static unsigned int storm(const char *name, struct other *each, unsigned int n)
 				   "addresses were used again");
 	/* Most of it is in TIME_WAIT by then, and nobody notices. */
 	if (killing)
-		ksft_test_result(met, "%s: some were, %u noticed\n", name,
-				 wrong + refused);
+		ksft_test_result(met, "%s: each way some were, %u noticed\n",
+				 name, wrong + refused);
 	else
 		ksft_test_result(!wrong && !refused,
 				 "%s: every byte came back\n", name);
@@ -281,7 +288,8 @@ int main(void)
 
 	connp_start(14, connp_full() ? 1800 : 120);
 	before = connp_conns();
-	bpf_link = connp_bpf_iterator();
+	bpf_link = connp_bpf_iterator(false);
+	bpf_killer = connp_bpf_iterator(true);
 	nr_readers = ARRAY_SIZE(readers) - (bpf_link < 0);
 	if (bpf_link < 0)
 		ksft_print_msg("no BTF, or none with bpf_iter_tcp: not BPF's iterator\n");
@@ -303,7 +311,7 @@ int main(void)
 	ksft_test_result(alive == 2 * STANDING,
 			 "connections outlive the storm\n");
 	killing = true;
-	storm("killed", killers, ARRAY_SIZE(killers));
+	storm("killed", killers, ARRAY_SIZE(killers) - (bpf_killer < 0));
 	connp_wait_sockets(0);
 	ksft_test_result_pass("no socket is left\n");
 	ksft_test_result(connp_wait_conns(before),
