@@ -26,7 +26,7 @@ fragments="base.config $org.config"
 					     "$TOP/configs/variants")"
 # Only with groups are there tests of groups to build in.
 case $org-$VARIANT in
-connp-*-debug) fragments="$fragments debug-connp.config" ;;
+connp-*debug) fragments="$fragments debug-connp.config" ;;
 esac
 [ -z "${DEBUG_INFO:-}" ] || fragments="$fragments profile.config"
 

@@ -120,7 +120,7 @@ connp-t) counts='1 8' ;;
 esac
 # Kernels that check themselves are slow.
 case $VARIANT in
-debug)	refused=
+*debug)	refused=
 	[ -n "${CONNP_FULL:-}" ] || counts=${counts:+1} ;;
 kcsan)	refused=
 	[ -n "${CONNP_FULL:-}" ] || counts= ;;
