@@ -8,7 +8,7 @@
  * What comes for the socket meanwhile is on its backlog, which may be much longer
  * than a group's queue. When it is the group's turn to work that off, it does so
  * in parts, so that others get their turn in between, and of these also those that
- * have a backlog themselves.
+ * have a backlog themselves. A timer that has fired waits for the last part.
  */
 #include "connp_withheld.h"
 #include "connp_peer.h"
@@ -282,6 +282,76 @@ static void test_two_backlogs(void)
 	free(content);
 }
 
+/* In how many ticks will the retransmission timer of our end fire? -1: not at all */
+static long retransmits_in(const struct connp_peer *peer)
+{
+	unsigned int local, remote, timer;
+	char line[512];
+	long in = -1;
+	FILE *f = fopen("/proc/net/tcp", "r");
+	unsigned long when;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, " %*d: %*x:%x %*x:%x %*x %*x:%*x %x:%lx",
+			   &local, &remote, &timer, &when) == 4 &&
+		    local == CONNP_PEER_PORT && remote == peer->port &&
+		    timer == 1)
+			in = when;
+	if (f)
+		fclose(f);
+	return in;
+}
+
+/*
+ * The retransmission timer fires while the owner is elsewhere, and the ACK that it
+ * waited for is on the backlog, behind more than is worked off at a time.
+ */
+static void test_timer(void)
+{
+	static const char name[] = "a retransmission waits for all of a backlog";
+	struct connp_stall stalled = {};
+	struct connp_packet packet;
+	struct connp_peer peer;
+	long queued, retransmitted;
+	unsigned int i;
+	char *content;
+
+	if (!threads) {
+		ksft_test_result_skip("%s: the owner's own work\n", name);
+		return;
+	}
+	content = calloc(1, size);
+	connp_peer_connect(&peer);
+	connp_send(peer.fd, "x", 1);
+	stall_reader(&peer, &stalled, content, size);
+	queued = connp_groups("queued");
+	while (retransmits_in(&peer) || connp_groups("queued") == queued)
+		usleep(10000);
+	connp_wait_drained();
+	retransmitted = connp_counter("/proc/net/snmp", "Tcp:", "RetransSegs");
+	/* Of data that was there before, so that they acknowledge nothing. */
+	for (i = 0; i < 3 * PART; i++) {
+		connp_packet_init(&packet, &peer, TH_ACK);
+		packet.tcp.seq = htonl(peer.seq - PIECE);
+		packet.data[0] = 0;
+		connp_packet_arrive(&packet, 1);
+	}
+	peer.ack++;
+	connp_arrive(&peer, TH_ACK, "", 0);
+	connp_wait_drained();
+	connp_uffd_supply(stalled.memory, content);
+	pthread_join(stalled.thread, NULL);
+	connp_wait_drained();
+	retransmitted = connp_counter("/proc/net/snmp", "Tcp:", "RetransSegs") -
+			retransmitted;
+	ksft_print_msg("%ld segments were sent again\n", retransmitted);
+	ksft_test_result(!retransmitted && retransmits_in(&peer) < 0, "%s\n",
+			 name);
+	connp_peer_reset(&peer);
+	munmap(stalled.memory, size);
+	free(content);
+}
+
 static void restore(void)
 {
 	if (may_hold)
@@ -299,7 +369,7 @@ int main(void)
 	if (may_hold)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(12, 60);
+	connp_start(13, 60);
 	size = connp_withheld_size();
 	lacks = connp_uffd_open();
 	if (lacks)
@@ -311,5 +381,6 @@ int main(void)
 	test_backlog(true);
 	test_backlog(false);
 	test_two_backlogs();
+	test_timer();
 	ksft_finished();
 }
