@@ -62,7 +62,7 @@ a long backlog leaves a short one nothing@connp-t@userfault@net/ipv4/tcp_connp_i
 packets of a backlog are no work@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/sq->extra += n - brought;/;/
 a reader works off its backlog@connp-t@userfault@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_leaves_backlog/,/^}/s/return /return false \&\& /
 a retransmission does not wait for the rest@connp-t@userfault@net/ipv4/tcp_connp_input.c@/^static void tcp_connp_run(/,/^}/s/tcp_connp_release_cb(sk);/tcp_release_cb(sk);/
-a writer is never woken@connp-l@memory@net/ipv4/tcp_connp_output.c@/^void tcp_connp_wake/,/^}/s/tcp_check_space(sk);/;/
+who has ended with little memory is still counted@connp-l@memory@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
 one lock for the group and its part of the table@connp-l@storm@include/net/inet_hashtables.h@s/->ehash_lock;/->sq.lock;/
 a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//
 references count as packets@connp-t@limits@net/ipv4/tcp_connp_input.c@s/return atomic_read(&sk->sk_connp_queued)/return refcount_read(\&sk->sk_refcnt)/
