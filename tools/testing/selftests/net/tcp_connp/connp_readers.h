@@ -223,7 +223,14 @@ static inline unsigned int connp_btf_func(const char *name)
  */
 static inline int connp_bpf_iterator(bool kills)
 {
-	struct bpf_insn program[] = {
+	const struct bpf_insn destroy = {
+		.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL,
+		.imm = kills ? connp_btf_func("bpf_sock_destroy") : 0,
+	};
+	const struct bpf_insn spare = {
+		.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0,
+	};
+	const struct bpf_insn program[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 7,
 		  .src_reg = 1 },
 		/* r6 = ctx->sk_common; after the last one that is NULL */
@@ -238,7 +245,7 @@ static inline int connp_bpf_iterator(bool kills)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_X, .dst_reg = 1,
 		  .src_reg = 6 },
 		/* r0 = bpf_sock_destroy(r1), or 0 */
-		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
+		kills ? destroy : spare,
 		{ .code = BPF_JMP | BPF_JNE | BPF_K, .dst_reg = 0, .off = 7 },
 		/* r1 = ctx->meta->seq, r2 = "s", r3 = 1 */
 		{ .code = BPF_LDX | BPF_DW | BPF_MEM, .dst_reg = 2,
@@ -257,10 +264,6 @@ static inline int connp_bpf_iterator(bool kills)
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = 0 },
 		{ .code = BPF_JMP | BPF_EXIT },
 	};
-	const struct bpf_insn destroy = {
-		.code = BPF_JMP | BPF_CALL, .src_reg = BPF_PSEUDO_KFUNC_CALL,
-		.imm = connp_btf_func("bpf_sock_destroy"),
-	};
 	unsigned int target = connp_btf_func("bpf_iter_tcp");
 	static char log[65536];
 	union bpf_attr attr;
@@ -268,8 +271,6 @@ static inline int connp_bpf_iterator(bool kills)
 
 	if (!target || (kills && !destroy.imm))
 		return -1;
-	if (kills)
-		program[6] = destroy;
 	memset(&attr, 0, sizeof(attr));
 	attr.prog_type = BPF_PROG_TYPE_TRACING;
 	attr.expected_attach_type = BPF_TRACE_ITER;
