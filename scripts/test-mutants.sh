@@ -35,7 +35,8 @@ who has ended is still counted@connp-l@storm@net/ipv4/tcp_connp.c@/^void tcp_con
 calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(&g->calls);//
 a drain waits for owners@connp-l@neighbour@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\tfor (int i = 0; owned \&\& i < 100000; i++)\n\t\tcpu_relax();/
 a drain waits for an owner for ever@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/owned = sock_owned_by_user(sk);/&\n\twhile (READ_ONCE(sk->sk_lock.owned))\n\t\tcpu_relax();/
-the hash is no secret@connp-l@hash@net/ipv4/tcp_connp.c@s/inet_ehash_group(h, sk->sk_hash);/inet_ehash_group(h, (ntohs(sk->sk_dport) + sk->sk_num) << h->connp_shift);/
+the hash is no secret@connp-l@hash@net/ipv4/tcp_connp.c@s/tcp_connp_of_bucket(sk->sk_hash);/\&tcp_connp_groups[(ntohs(sk->sk_dport) + sk->sk_num) \& (tcp_connp_nr_groups - 1)];/
+neighbours in the table share a group@connp-l@hash@net/ipv4/tcp_connp.c@s/jhash_1word(hash & tcp_hashinfo.ehash_mask,/max((hash \& tcp_hashinfo.ehash_mask) \/ ((tcp_hashinfo.ehash_mask + 1) \/ tcp_connp_nr_groups),/;s/^[\t ]*tcp_connp_secret) &/0U) \&/
 a table of one bucket is one group@connp-l@netns@net/ipv4/tcp_connp.c@s/reciprocal_scale(sk->sk_hash,/min(0U,/
 bytes are not given back@connp-l@network.sh@net/ipv4/tcp_connp_input.c@s/bytes += skb->truesize;/bytes += skb->len;/
 BH is enabled while a call catches up, amid packets@connp-t@fuzz@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_catch_up/,/^}/s/lock_bh(/lock(/

@@ -48,7 +48,7 @@ struct squeue;
 /**
  * struct tcp_connp_group - a group of connections
  * @sq:		 serialises the protocol work of its connections
- * @ehash_lock:	 for writers to the group's part of an established hash table;
+ * @ehash_lock:	 for writers to the group's buckets of the established hash table;
  *		 a leaf, unlike the processing lock, see tcp_connp.rst
  * @conns:	 connections that are in the group now
  * @kick:	 ConnP-L: sees to what a bounded drain left behind
@@ -103,6 +103,8 @@ enum tcp_connp_push {
 
 /* net/ipv4/tcp_connp.c */
 bool tcp_connp_partition(struct inet_hashinfo *hashinfo);
+spinlock_t *tcp_connp_ehash_lockp(const struct inet_hashinfo *hashinfo,
+				  unsigned int hash);
 void tcp_connp_bind(struct sock *sk);
 void tcp_connp_unbind(struct sock *sk);
 void tcp_connp_forget(struct sock *sk);
@@ -156,6 +158,12 @@ void tcp_connp_release_cb(struct sock *sk);
 static inline bool tcp_connp_partition(struct inet_hashinfo *hashinfo)
 {
 	return false;
+}
+
+static inline spinlock_t *
+tcp_connp_ehash_lockp(const struct inet_hashinfo *hashinfo, unsigned int hash)
+{
+	return NULL;
 }
 
 static inline void tcp_connp_bind(struct sock *sk) {}

@@ -2,14 +2,13 @@
 /*
  * Connection groups: which connection is in which group.
  *
- * A connection's group follows from its place in the established hash: the
- * buckets of the table are divided into as many contiguous parts as there are
- * groups.  A network namespace that has a table of its own has locks of its own
- * for it, and shares the groups, by the same hash.  That is keyed, so nobody can
- * choose a group.  The group
- * is noted in sk->sk_connp when the connection gets its addresses, and kept:
- * it is a hint for who works on the socket together, and nothing breaks while
- * it is stale, because all state stays under the stock socket lock.
+ * A connection's group follows from its place in the established hash: each
+ * bucket of the table belongs to a group.  A network namespace that has a table
+ * of its own has locks of its own for it, and shares the groups, by the same hash.
+ * That is keyed, and so is which bucket is whose, so nobody can choose a group.
+ * The group is noted in sk->sk_connp when the connection gets its addresses, and
+ * kept: it is a hint for who works on the socket together, and nothing breaks
+ * while it is stale, because all state stays under the stock socket lock.
  *
  * Sockets that are not plain TCP connections have no group and run the stock
  * path: listeners, unbound sockets, kernel sockets, MPTCP, sockets with a ULP
@@ -17,9 +16,11 @@
  */
 #define pr_fmt(fmt) "tcp_connp: " fmt
 
+#include <linux/jhash.h>
 #include <linux/log2.h>
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_hashtables.h>
@@ -33,6 +34,9 @@
 
 struct tcp_connp_group *tcp_connp_groups __ro_after_init;
 unsigned int tcp_connp_nr_groups __ro_after_init;
+
+/* Says which bucket is whose, or /proc/net/tcp would: it has them in order. */
+static u32 tcp_connp_secret __ro_after_init;
 
 static char *groups_param;
 module_param_named(groups, groups_param, charp, 0);
@@ -72,6 +76,7 @@ static void __init tcp_connp_init(void)
 	}
 	tcp_connp_groups = groups;
 	tcp_connp_nr_groups = n;
+	tcp_connp_secret = get_random_u32();
 	for (i = 0; i < n; i++)
 		tcp_connp_init_group(&groups[i]);
 	pr_info("%s, %u groups of %zu bytes\n", tcp_connp_org, n,
@@ -80,7 +85,7 @@ static void __init tcp_connp_init(void)
 
 /**
  * tcp_connp_partition - divide an established hash table among the groups
- * @hashinfo: the table, of which ehash_mask is already set
+ * @hashinfo: the table
  *
  * Only the table of all of TCP is, and the groups are set up for it.  One of a
  * network namespace may have a few buckets with any number of connections in
@@ -91,19 +96,36 @@ static void __init tcp_connp_init(void)
  */
 bool __ref tcp_connp_partition(struct inet_hashinfo *hashinfo)
 {
-	unsigned int buckets = hashinfo->ehash_mask + 1;
-
-	if (hashinfo != &tcp_hashinfo) {
-		/* A namespace's began as a copy. */
-		hashinfo->connp = NULL;
+	if (hashinfo != &tcp_hashinfo)
 		return false;
 	}
 	tcp_connp_init();
-	hashinfo->connp = tcp_connp_groups;
-	hashinfo->connp_shift = buckets > tcp_connp_nr_groups ?
-		ilog2(buckets) - ilog2(tcp_connp_nr_groups) : 0;
 	return true;
 }
+
+/* A function of the bucket, because some callers have its index for the hash. */
+static struct tcp_connp_group *tcp_connp_of_bucket(unsigned int hash)
+{
+	return &tcp_connp_groups[jhash_1word(hash & tcp_hashinfo.ehash_mask,
+					     tcp_connp_secret) &
+				 (tcp_connp_nr_groups - 1)];
+}
+
+/**
+ * tcp_connp_ehash_lockp - the lock of a bucket of an established hash table
+ * @hashinfo: the table
+ * @hash: of a connection, or the bucket's index
+ *
+ * Context: any.
+ * Return: NULL if the table has locks of its own.
+ */
+spinlock_t *tcp_connp_ehash_lockp(const struct inet_hashinfo *hashinfo,
+				  unsigned int hash)
+{
+	return likely(hashinfo == &tcp_hashinfo) ?
+	       &tcp_connp_of_bucket(hash)->ehash_lock : NULL;
+}
+EXPORT_SYMBOL_GPL(tcp_connp_ehash_lockp);
 
 /*
  * Only plain connections are grouped.  sk_prot differs from its creator when
@@ -148,7 +170,7 @@ void tcp_connp_bind(struct sock *sk)
 	if (!tcp_connp_eligible(sk))
 		g = NULL;
 	else if (h == &tcp_hashinfo)
-		g = inet_ehash_group(h, sk->sk_hash);
+		g = tcp_connp_of_bucket(sk->sk_hash);
 	else
 		g = &tcp_connp_groups[reciprocal_scale(sk->sk_hash,
 						       tcp_connp_nr_groups)];

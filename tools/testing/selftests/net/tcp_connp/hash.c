@@ -8,7 +8,9 @@
  * /proc/net/tcp_connp, and treated as what an outsider has found out somehow:
  * groups are used evenly, and a connection's group tells nothing about that of
  * another one whose address or port differs in a simple way, nor about that of
- * the same addresses and ports in another namespace or after another boot.
+ * the same addresses and ports in another namespace or after another boot. Nor
+ * does the place of a connection in /proc/net/tcp, which is in the order of the
+ * table's buckets: only connections in one bucket are in one group.
  *
  * Each verdict is wrong once in 10^9 runs if groups were drawn by lot.
  *
@@ -16,6 +18,7 @@
  * groups of the grid, "hash compare FILE" compares them with those in FILE.
  */
 #include <math.h>
+#include <sys/klog.h>
 #include <sys/resource.h>
 
 #include "connp_peer.h"
@@ -137,8 +140,79 @@ static void reset_from(struct connp_peer *peer, unsigned int address)
 	close(peer->fd);
 }
 
-/* Learn the groups of a grid, in a namespace with a peer. */
-static void learn(struct grid *grid)
+/* How often the next connection in /proc/net/tcp is in the same group. */
+struct listed {
+	unsigned int n;
+	unsigned int same;
+};
+
+static void read_list(const struct grid *grid, struct listed *listed)
+{
+	FILE *f = fopen("/proc/net/tcp", "r");
+	unsigned int address, port, group, before = 0;
+	char line[256];
+
+	memset(listed, 0, sizeof(*listed));
+	if (!f)
+		ksft_exit_fail_perror("/proc/net/tcp");
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%*d: %*x:%*x %x:%x", &address, &port) != 2)
+			continue;
+		address = ntohl(address) - CONNP_PEER_THEIRS;
+		port -= FIRST_PORT;
+		if (address >= ADDRESSES || port >= grid->ports)
+			continue;
+		group = grid->group[port][address];
+		listed->same += listed->n++ && group == before;
+		before = group;
+	}
+	fclose(f);
+	if (listed->n != grid->ports * ADDRESSES)
+		ksft_exit_fail_msg("%u of %u connections are in /proc/net/tcp\n",
+				   listed->n, grid->ports * ADDRESSES);
+}
+
+/* As the kernel has said at boot; 0: it is too long ago. */
+static unsigned int table_buckets(void)
+{
+	static char log[1 << 20];
+	unsigned int buckets = 0;
+	int len = klogctl(3, log, sizeof(log) - 1);
+	const char *line;
+
+	if (len < 0)
+		ksft_exit_fail_perror("reading the kernel log");
+	log[len] = 0;
+	line = strstr(log, "TCP established hash table entries: ");
+	if (line)
+		sscanf(strchr(line, ':'), ": %u", &buckets);
+	return buckets;
+}
+
+static void report_listed(const struct listed *listed)
+{
+	unsigned int buckets = table_buckets();
+	double lot = 1.0 / nr_groups, chance;
+
+	if (buckets <= listed->n) {
+		ksft_test_result_skip("the next in /proc/net/tcp: the table is too small, or the log does not tell\n");
+		return;
+	}
+	/* Or it is in the same bucket; this is more than the probability. */
+	lot += (1 - lot) * listed->n / buckets;
+	chance = tail(listed->n - 1, lot, listed->same);
+	ksft_print_msg("the next of %u in /proc/net/tcp: %u in the same group, by lot and in %u buckets %.1f; chance %.2g\n",
+		       listed->n, listed->same, buckets, lot * listed->n,
+		       chance < 1 ? chance : 1);
+	ksft_test_result(chance > FALSE_ALARM,
+			 "the next in /proc/net/tcp: the place is no hint\n");
+}
+
+/*
+ * Learn the groups of a grid, and the list that it is in, in a namespace with a
+ * peer.
+ */
+static void learn(struct grid *grid, struct listed *listed)
 {
 	static struct connp_peer peers[MAX_PORTS][ADDRESSES];
 	long rows[2][CONNP_MAX_GROUPS];
@@ -158,6 +232,7 @@ static void learn(struct grid *grid)
 			grid->group[i][j] = g;
 		}
 	}
+	read_list(grid, listed);
 	for (i = 0; i < grid->ports; i++)
 		for (j = 0; j < ADDRESSES; j++)
 			reset_from(&peers[i][j], j);
@@ -301,12 +376,13 @@ static void read_grid(const char *path, struct grid *grid)
 int main(int argc, char **argv)
 {
 	static struct grid grid, other;
+	struct listed listed, elsewhere;
 	long rows[CONNP_MAX_GROUPS];
 	struct rlimit limit;
 	unsigned int i;
 
 	connp_need_groups();
-	connp_start(argc > 1 ? 1 : ARRAY_SIZE(relations) + 4, 600);
+	connp_start(argc > 1 ? 1 : ARRAY_SIZE(relations) + 5, 600);
 	if (connp_shared())
 		ksft_exit_skip("others open connections as well\n");
 	nr_groups = connp_rows("conns", rows);
@@ -322,7 +398,7 @@ int main(int argc, char **argv)
 	if (connp_full())
 		grid.ports *= 4;
 	connp_peer_start(16);
-	learn(&grid);
+	learn(&grid, &listed);
 	if (argc == 2 && !strcmp(argv[1], "print")) {
 		print(&grid);
 		return 0;
@@ -336,13 +412,14 @@ int main(int argc, char **argv)
 	test_even_ipv6(grid.ports * ADDRESSES / 2);
 	for (i = 0; i < ARRAY_SIZE(relations); i++)
 		test_relation(&grid, &relations[i]);
+	report_listed(&listed);
 
 	close(connp_tun);
 	close(connp_peer_listener);
 	connp_new_netns();
 	connp_peer_start(16);
 	other.ports = grid.ports / 2 + 1;
-	learn(&other);
+	learn(&other, &elsewhere);
 	test_same(&grid, &other, "another namespace");
 	ksft_finished();
 }
