@@ -29,7 +29,7 @@ a TIME_WAIT does not wait for what is queued@connp-l@fin@net/ipv4/tcp_connp_inpu
 a FIN behind a close is lost@connp-t@lives@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return /return false; &/
 an opened window is not announced@connp-t@output@net/ipv4/tcp_connp_output.c@/^void tcp_connp_release_cb/,/^}/s/__tcp_cleanup_rbuf(sk, 1);/;/
 who leaves its group alive is still counted@connp-l@abuse@net/ipv4/tcp_connp.c@/^void tcp_connp_unbind/,/^}/s/tcp_connp_forget(sk);/sk->sk_connp = NULL;/
-who is killed lives@connp-l@disturbed@net/ipv4/tcp.c@s/if (!tcp_connp_call(sk, tcp_abort_owned, err, NULL))/if (false)/
+who is killed lives@connp-l@disturbed@net/ipv4/tcp.c@s/if (!tcp_connp_abort(sk, tcp_abort_owned, err))/if (false)/
 a new address without a new place in the table@connp-l@dynaddr@net/ipv4/af_inet.c@s/return __sk_prot_rehash(sk);/return 0;/
 who has ended is still counted@connp-l@storm@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
 calls are not counted@connp-t@cycles@net/ipv4/tcp_connp_msg.c@s/atomic_long_inc(&g->calls);//

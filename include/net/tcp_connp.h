@@ -126,6 +126,8 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		    int arg, int *ret);
 bool tcp_connp_connect(struct sock *sk, int *ret);
 void tcp_connp_abandon(struct sock *sk);
+bool tcp_connp_abort(struct sock *sk, int (*fn)(struct sock *sk, int err),
+		     int err);
 bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret);
 bool tcp_connp_shutdown(struct sock *sk, int how);
 bool tcp_connp_close(struct sock *sk, int state);
@@ -212,6 +214,12 @@ static inline bool tcp_connp_connect(struct sock *sk, int *ret)
 }
 
 static inline void tcp_connp_abandon(struct sock *sk) {}
+
+static inline bool tcp_connp_abort(struct sock *sk,
+				   int (*fn)(struct sock *sk, int err), int err)
+{
+	return false;
+}
 
 static inline bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 {

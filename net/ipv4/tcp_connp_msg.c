@@ -313,6 +313,26 @@ void tcp_connp_abandon(struct sock *sk)
 	tcp_connp_flush_group(g);
 	tcp_connp_forget(sk);
 }
+EXPORT_SYMBOL_GPL(tcp_connp_abandon);
+
+/**
+ * tcp_connp_abort - abort a connection inside its group
+ * @sk: the connection, owned by the caller
+ * @fn: what aborts it
+ * @err: for @fn
+ *
+ * Nobody waits for the group as the owner of a connection that no process has: the
+ * listener whom it waits for to be accepted may be closed, which does not expect
+ * an owner, nor waits for one.
+ *
+ * Context: process, or a BPF program.
+ * Return: false if the caller has to do it itself.
+ */
+bool tcp_connp_abort(struct sock *sk, int (*fn)(struct sock *sk, int err),
+		     int err)
+{
+	return sk->sk_socket && tcp_connp_call(sk, fn, err, NULL);
+}
 
 /*
  * What nobody will read may be much, and no other connection has to wait for it.

@@ -193,8 +193,8 @@ static inline void connp_forget_left(void)
 		;
 }
 
-/* A new connection from a peer. */
-static inline void connp_peer_connect(struct connp_peer *peer)
+/* A new connection from a peer, to be accepted. */
+static inline void connp_peer_open(struct connp_peer *peer)
 {
 	static unsigned short port = 10000;
 	long before[CONNP_MAX_GROUPS], after[CONNP_MAX_GROUPS];
@@ -217,6 +217,19 @@ static inline void connp_peer_connect(struct connp_peer *peer)
 	for (i = 0; i < n; i++)
 		if (after[i] > before[i])
 			peer->group = i;
+}
+
+static inline void connp_peer_accept(struct connp_peer *peer)
+{
+	peer->fd = accept4(connp_peer_listener, NULL, NULL, SOCK_CLOEXEC);
+	if (peer->fd < 0)
+		ksft_exit_fail_perror("accept");
+}
+
+static inline void connp_peer_connect(struct connp_peer *peer)
+{
+	connp_peer_open(peer);
+	connp_peer_accept(peer);
 }
 
 /* It ends at once, at both ends. */

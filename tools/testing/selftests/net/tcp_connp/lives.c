@@ -6,8 +6,12 @@
  * nowhere or close() waits on the queue, so the packets come behind the call,
  * and others for the thread to do behind these. Elsewhere they come before it,
  * as in stock, and the same is expected of the socket.
+ *
+ * And a connection may be killed before it is accepted: whoever closes the listener
+ * does not expect, nor wait for, an owner of it.
  */
 #include "connp_peer.h"
+#include "connp_readers.h"
 #include "connp_threads.h"
 
 /* Keep the thread busy while its caller goes on. */
@@ -194,6 +198,75 @@ static void test_time_wait(void)
 	connp_arrive(&peer, TH_RST, "", 0);
 }
 
+static struct victim {
+	struct connp_peer peer;
+	struct inet_diag_msg msg;
+	pthread_t thread;
+	atomic_bool done;
+	bool killed;
+} victim;
+
+static void find_victim(struct inet_diag_msg *msg)
+{
+	if (msg->id.idiag_dport == htons(victim.peer.port))
+		victim.msg = *msg;
+}
+
+static void *kill_victim(void *argument)
+{
+	victim.killed = connp_kill(&victim.msg);
+	victim.done = true;
+	return argument;
+}
+
+/* A kernel that has warned is tainted for good. */
+static bool has_warned(void)
+{
+	char text[32] = {};
+	int fd = open("/proc/sys/kernel/tainted", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		ksft_exit_fail_perror("/proc/sys/kernel/tainted");
+	close(fd);
+	return strtoul(text, NULL, 0) & 1 << 9;
+}
+
+/* To be the last with a listener. */
+static void test_killed(void)
+{
+	bool warned = has_warned();
+	long queued = 0;
+
+	for (;;) {
+		connp_peer_open(&victim.peer);
+		if (connp_held_group == CONNP_ANY_GROUP ||
+		    victim.peer.group == connp_held_group)
+			break;
+		connp_peer_accept(&victim.peer);
+		connp_peer_reset(&victim.peer);
+	}
+	connp_diag_dump(AF_INET, find_victim);
+	if (threads) {
+		connp_wait_drained();
+		connp_hold();
+		queued = connp_row("queued", connp_held_group);
+	}
+	victim.thread = connp_thread(kill_victim, NULL);
+	/* It is killed, or waits for the group. */
+	while (!victim.done &&
+	       !(threads && connp_row("queued", connp_held_group) > queued))
+		usleep(1000);
+	close(connp_peer_listener);
+	if (threads)
+		connp_release();
+	pthread_join(victim.thread, NULL);
+	if (warned)
+		ksft_test_result_skip("killed before it is accepted: the kernel has warned already\n");
+	else
+		ksft_test_result(victim.killed && !has_warned(),
+				 "killed before it is accepted, the listener is closed\n");
+}
+
 static void restore(void)
 {
 	if (threads)
@@ -206,7 +279,7 @@ int main(void)
 	if (threads)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(7, 120);
+	connp_start(8, 120);
 	if (threads)
 		connp_hold_choose();
 	connp_peer_start(10);
@@ -218,7 +291,7 @@ int main(void)
 	test_reconnect(TH_RST | TH_ACK, "a RST");
 	test_listen(TH_ACK, "an ACK");
 	test_listen(TH_SYN, "a SYN");
-	close(connp_peer_listener);
+	test_killed();
 	connp_wait_sockets(0);
 	ksft_test_result(connp_wait_conns(0), "no connection is left in a group\n");
 	ksft_finished();
