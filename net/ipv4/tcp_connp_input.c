@@ -366,6 +366,14 @@ static bool tcp_connp_list(struct tcp_connp_run *run, struct sock *sk)
 	return true;
 }
 
+/* Is a backlog about to be refused more?  sk_rcvqueues_full() has more room. */
+static bool tcp_connp_tight(const struct sock *sk)
+{
+	return (u64)READ_ONCE(sk->sk_backlog.len) +
+	       atomic_read(&sk->sk_rmem_alloc) >
+	       2 * (u64)READ_ONCE(sk->sk_rcvbuf);
+}
+
 /*
  * Give one packet to its socket's backlog.  Return true if the socket has to
  * be run for it, and wasn't before: then the packet's reference is kept.
@@ -390,16 +398,18 @@ static bool tcp_connp_deliver(struct tcp_connp_run *run, struct sock *sk,
 	}
 	owned = sock_owned_by_user(sk);
 	/* Never drop for want of backlog what stock would have processed. */
-	if (!owned && sk->sk_backlog.len > READ_ONCE(sk->sk_rcvbuf))
+	if (!owned && unlikely(tcp_connp_tight(sk)))
 		tcp_connp_run(sk, tcp_connp_brought(run, sk));
 
 	tcp_segs_in(tcp_sk(sk), skb);
 	/*
 	 * A backlog has no use for a packet's route and security path, but who
 	 * labels the other end of a connection that begins wants to see them.
+	 * Nor is there room on it where the process has made its buffer smaller
+	 * than what is in it: TCP itself knows what it can do without.
 	 */
-	if (!owned && unlikely(sk->sk_state == TCP_SYN_SENT) &&
-	    !sk->sk_backlog.head) {
+	if (!owned && !sk->sk_backlog.head &&
+	    unlikely(sk->sk_state == TCP_SYN_SENT || tcp_connp_tight(sk))) {
 		atomic_dec(&sk->sk_connp_queued);
 		sk_backlog_rcv(sk, skb);
 		bh_unlock_sock(sk);
