@@ -64,7 +64,13 @@ packets of a backlog are no work@connp-t@userfault@net/ipv4/tcp_connp_input.c@s/
 a reader works off its backlog@connp-t@userfault@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_leaves_backlog/,/^}/s/return /return false \&\& /
 a retransmission does not wait for the rest@connp-t@userfault@net/ipv4/tcp_connp_input.c@/^static void tcp_connp_run(/,/^}/s/tcp_connp_release_cb(sk);/tcp_release_cb(sk);/
 who has ended with little memory is still counted@connp-l@memory@net/ipv4/tcp_connp.c@/^void tcp_connp_forget/,/^}/s/tcp_connp_set_group(sk, NULL);/sk->sk_connp = NULL;/
-one lock for the group and its part of the table@connp-l@storm@include/net/inet_hashtables.h@s/->ehash_lock;/->sq.lock;/
+one lock for the group and its part of the table@connp-l@storm@net/ipv4/tcp_connp.c@s/->ehash_lock : NULL;/->sq.lock : NULL;/
+a crowd that waits stays in its group@connp-t@groups@net/ipv4/tcp_connp.c@s/return unlikely(n > TCP_CONNP_WAITERS_MAX);/return false;/
+who is sent signals stays in its group@connp-l@groups@net/ipv4/tcp_connp.c@s/unlikely(sock_flag(sk, SOCK_FASYNC))/false/
+the namespace of a user has groups@connp-t@groups@net/ipv4/tcp_connp.c@s/sock_net(sk)->user_ns == &init_user_ns &&//
+a small buffer has no room for an ACK@connp-l@shrink@net/ipv4/tcp_connp_input.c@/^static bool tcp_connp_tight/,/^}/s/return /return false \&\& /
+what came before it left its group is for the next life@connp-t@lives@net/ipv4/tcp_connp_msg.c@/^static void tcp_connp_flush_left/,/^}/s/tcp_connp_flush_all();/;/
+who is killed before it is accepted has an owner@connp-t@lives@net/ipv4/tcp_connp_msg.c@s/return sk->sk_socket &&/return/
 a cork that comes later holds what was before@connp-t@output@net/ipv4/tcp_connp_output.c@s/ & ~TCP_NAGLE_CORK//
 references count as packets@connp-t@limits@net/ipv4/tcp_connp_input.c@s/return atomic_read(&sk->sk_connp_queued)/return refcount_read(\&sk->sk_refcnt)/
 an orphan waits for the packets of others@connp-t@lives@net/ipv4/tcp_connp_input.c@/^bool tcp_connp_input_pending/,/^}/s/return /return squeue_len(\&sk->sk_connp->sq) || /

@@ -12,7 +12,9 @@
  *
  * Sockets that are not plain TCP connections have no group and run the stock
  * path: listeners, unbound sockets, kernel sockets, MPTCP, sockets with a ULP
- * (TLS, ESP in TCP) or in a sockmap, TCP_REPAIR, SOCK_MEMALLOC.
+ * (TLS, ESP in TCP) or in a sockmap, TCP_REPAIR, SOCK_MEMALLOC.  Nor have those
+ * whose packets may take longer than a packet should because a user wants it so:
+ * in a network namespace of users, and those that many wait for.
  */
 #define pr_fmt(fmt) "tcp_connp: " fmt
 
@@ -22,6 +24,8 @@
 #include <linux/percpu.h>
 #include <linux/random.h>
 #include <linux/slab.h>
+#include <linux/user_namespace.h>
+#include <linux/wait.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_hashtables.h>
 #include <net/mptcp.h>
@@ -98,7 +102,6 @@ bool __ref tcp_connp_partition(struct inet_hashinfo *hashinfo)
 {
 	if (hashinfo != &tcp_hashinfo)
 		return false;
-	}
 	tcp_connp_init();
 	return true;
 }
@@ -129,7 +132,9 @@ EXPORT_SYMBOL_GPL(tcp_connp_ehash_lockp);
 
 /*
  * Only plain connections are grouped.  sk_prot differs from its creator when
- * MPTCP, a ULP or sockmap has replaced the protocol's functions.
+ * MPTCP, a ULP or sockmap has replaced the protocol's functions.  Whoever may
+ * make a user namespace has all rights in its network namespaces: to put any
+ * number of rules on the way of each packet, or to have buffers of any size.
  */
 static bool tcp_connp_eligible(const struct sock *sk)
 {
@@ -141,7 +146,46 @@ static bool tcp_connp_eligible(const struct sock *sk)
 	       !inet_csk(sk)->icsk_ulp_ops &&
 	       !rcu_access_pointer(__sk_user_data(sk)) &&
 	       !sock_flag(sk, SOCK_MEMALLOC) &&
+	       sock_net(sk)->user_ns == &init_user_ns &&
 	       !tcp_sk(sk)->repair;
+}
+
+/* So many waiters are woken while others of the group wait. */
+#define TCP_CONNP_WAITERS_MAX	64
+
+/**
+ * tcp_connp_wakes_many - does it take long to wake all who wait for a socket?
+ * @sk: the socket
+ *
+ * An epoll instance for each duplicate of a descriptor, or each of a crowd of
+ * processes that are sent a signal: that costs nobody but the user himself in
+ * stock.  So such a connection does not stay in its group.
+ *
+ * Context: any but hard interrupt; @sk can't go away meanwhile.
+ * Return: true if so.
+ */
+bool tcp_connp_wakes_many(const struct sock *sk)
+{
+	const struct list_head *head, *waiter;
+	struct socket_wq *wq;
+	unsigned int n = 0;
+	unsigned long flags;
+
+	if (unlikely(sock_flag(sk, SOCK_FASYNC)))
+		return true;
+	rcu_read_lock();
+	wq = rcu_dereference(sk->sk_wq);
+	/* Most have one or none. */
+	if (wq && data_race(wq->wait.head.next != wq->wait.head.prev)) {
+		head = &wq->wait.head;
+		spin_lock_irqsave(&wq->wait.lock, flags);
+		list_for_each(waiter, head)
+			if (++n > TCP_CONNP_WAITERS_MAX)
+				break;
+		spin_unlock_irqrestore(&wq->wait.lock, flags);
+	}
+	rcu_read_unlock();
+	return unlikely(n > TCP_CONNP_WAITERS_MAX);
 }
 
 static void tcp_connp_set_group(struct sock *sk, struct tcp_connp_group *g)
@@ -182,7 +226,8 @@ EXPORT_SYMBOL_GPL(tcp_connp_bind);
  * tcp_connp_forget - a socket is no longer in its group
  * @sk: the socket, mostly one whose connection has ended
  *
- * Packets still queued for that find it closed and are dropped, as in stock.
+ * Packets still queued for that find it closed and are dropped, as in stock.  For
+ * a connection that goes on they are delivered, perhaps after later ones.
  *
  * Context: any in which a socket may be destroyed; @sk owned or slock held.
  */
@@ -239,9 +284,10 @@ void tcp_connp_init_clone(struct sock *sk)
  *
  * For the end of network namespaces.  Only sockets that hold their namespace
  * are grouped, so nothing of a dead one can be queued; this keeps it so
- * whatever becomes eligible later.
+ * whatever becomes eligible later.  And for a connection that ends after it has
+ * left its group.
  *
- * Context: process, no locks of the network stack held.
+ * Context: process, no locks of the network stack held but a socket's ownership.
  */
 void tcp_connp_flush_all(void)
 {

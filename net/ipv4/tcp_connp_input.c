@@ -303,10 +303,13 @@ void tcp_connp_work_off(struct sock *sk, unsigned int brought)
 /*
  * Work off the backlog of a socket that nobody owns, and then do what it put
  * off.  If there is too much of it the rest is work of a message's, and so are
- * timers that have fired: a retransmission may be in vain by then.
+ * timers that have fired: a retransmission may be in vain by then.  Whom many wait
+ * for is here once, and out of the group after that.
  */
 static void tcp_connp_run(struct sock *sk, unsigned int brought)
 {
+	if (sk->sk_connp && tcp_connp_wakes_many(sk))
+		tcp_connp_forget(sk);
 	sk->sk_connp_missed = 0;
 	sk->sk_connp_rollup = 1;
 	tcp_connp_work_off(sk, brought);

@@ -117,7 +117,8 @@ void tcp_connp_settle(struct tcp_connp_group *g)
  *
  * Context: any but hard interrupt; slock of @sk not held.  BH is disabled on
  *	    return if @sk has a group.
- * Return: what to give to tcp_connp_leave(); NULL if @sk has no group.
+ * Return: what to give to tcp_connp_leave(); NULL if @sk has no group, or has left
+ *	   it because many wait for @sk.
  */
 struct squeue *tcp_connp_enter(struct sock *sk)
 {
@@ -125,6 +126,12 @@ struct squeue *tcp_connp_enter(struct sock *sk)
 
 	if (!g)
 		return NULL;
+	if (tcp_connp_wakes_many(sk)) {
+		spin_lock_bh(&sk->sk_lock.slock);
+		tcp_connp_forget(sk);
+		spin_unlock_bh(&sk->sk_lock.slock);
+		return NULL;
+	}
 	local_bh_disable();
 	squeue_enter(&g->sq);
 	/* For sparse, which does not know of conditional locks. */

@@ -249,15 +249,27 @@ void tcp_connp_flush_group(struct tcp_connp_group *g)
 	tcp_connp_do_call(g, &call);
 }
 
-/*
- * The group that a caller may call; NULL where it couldn't wait: inside a group, in
- * softirq, or in a BPF program.
- */
-static struct tcp_connp_group *tcp_connp_may_call(const struct sock *sk)
+/* Not inside a group, in softirq, or in a BPF program. */
+static bool tcp_connp_may_wait(void)
 {
-	if (in_softirq() || has_current_bpf_ctx())
+	return !in_softirq() && !has_current_bpf_ctx();
+}
+
+/*
+ * The group that the owner may call, if it may wait.  A connection that many wait
+ * for leaves its group instead.
+ */
+static struct tcp_connp_group *tcp_connp_may_call(struct sock *sk)
+{
+	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
+
+	if (!g || !tcp_connp_may_wait())
 		return NULL;
-	return READ_ONCE(sk->sk_connp);
+	if (tcp_connp_wakes_many(sk)) {
+		tcp_connp_forget(sk);
+		return NULL;
+	}
+	return g;
 }
 
 /**
@@ -271,8 +283,8 @@ static struct tcp_connp_group *tcp_connp_may_call(const struct sock *sk)
  * finished.
  *
  * Context: any; does nothing where it couldn't wait.
- * Return: false if the caller has to call @fn itself: @sk has no group, or
- *	   this is inside a group, softirq or a BPF program.
+ * Return: false if the caller has to call @fn itself: @sk has no group any more,
+ *	   or this is inside a group, softirq or a BPF program.
  */
 bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 		    int arg, int *ret)
@@ -293,6 +305,14 @@ bool tcp_connp_call(struct sock *sk, int (*fn)(struct sock *sk, int arg),
 	return true;
 }
 
+/* What came before a connection left its group is not for the socket's next life. */
+static void tcp_connp_flush_left(struct sock *sk)
+{
+	if (unlikely(atomic_read(&sk->sk_connp_queued) ||
+		     READ_ONCE(sk->sk_connp_posted)) && tcp_connp_may_wait())
+		tcp_connp_flush_all();
+}
+
 /**
  * tcp_connp_abandon - a connection is none any more, or has never been one
  * @sk: the socket, closed, owned by the caller
@@ -308,8 +328,10 @@ void tcp_connp_abandon(struct sock *sk)
 {
 	struct tcp_connp_group *g = READ_ONCE(sk->sk_connp);
 
-	if (!g)
+	if (!g) {
+		tcp_connp_flush_left(sk);
 		return;
+	}
 	tcp_connp_flush_group(g);
 	tcp_connp_forget(sk);
 }
@@ -363,14 +385,18 @@ bool tcp_connp_disconnect(struct sock *sk, int flags, int *ret)
 	struct tcp_sock *tp = tcp_sk(sk);
 
 	if (!tcp_connp_may_call(sk))
-		return false;
+		goto left;
 	tcp_connp_throw_away(sk);
 	__skb_queue_purge(&sk->sk_receive_queue);
 	WRITE_ONCE(tp->copied_seq, tp->rcv_nxt);
 	if (!tcp_connp_call(sk, tcp_disconnect, flags, ret))
-		return false;
+		goto left;
 	tcp_connp_abandon(sk);
 	return true;
+
+left:
+	tcp_connp_flush_left(sk);
+	return false;
 }
 
 /**

@@ -21,7 +21,7 @@
 
 static bool tcp_connp_defers(const struct sock *sk)
 {
-	return sk->sk_connp && !sk->sk_connp_flushing &&
+	return READ_ONCE(sk->sk_connp) && !sk->sk_connp_flushing &&
 	       (sk->sk_connp_rollup || sock_owned_by_user_nocheck(sk));
 }
 

@@ -50,6 +50,7 @@ extern struct squeue_limits tcp_connp_limits;
 
 void tcp_connp_drop_stale(struct sock *sk);
 bool tcp_connp_owner_has_work(const struct sock *sk);
+bool tcp_connp_wakes_many(const struct sock *sk);
 
 /* net/ipv4/tcp_connp_input.c */
 

@@ -2,9 +2,12 @@
 /*
  * Which sockets are in a group, and what /proc/net/tcp_connp says about it.
  */
+#include <signal.h>
+#include <sys/epoll.h>
 #include <sys/klog.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 
 #include "connp_threads.h"
 
@@ -290,6 +293,94 @@ static void test_mptcp(void)
 	ksft_test_result(right, "MPTCP is not in a group\n");
 }
 
+/* Whose wake-up costs others no more than one of these may stay. */
+#define WAITERS_FEW	32
+#define WAITERS_MANY	80
+
+static void test_waiters(unsigned int n, unsigned int expected)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	long before = connp_conns();
+	int epolls[WAITERS_MANY];
+	struct connp_pair pair;
+	unsigned int i;
+	bool right;
+
+	connp_connect(CONNP_V4, &pair);
+	for (i = 0; i < n; i++) {
+		epolls[i] = epoll_create1(EPOLL_CLOEXEC);
+		if (epolls[i] < 0 ||
+		    epoll_ctl(epolls[i], EPOLL_CTL_ADD, pair.server, &event))
+			ksft_exit_fail_perror("epoll");
+	}
+	right = connp_exchange(&pair, 3);
+	right &= connp_wait_conns(before + expected);
+	/* All are told. */
+	connp_send(pair.client, "x", 1);
+	for (i = 0; i < n; i++) {
+		right &= epoll_wait(epolls[i], &event, 1, 5000) == 1;
+		close(epolls[i]);
+	}
+	connp_disconnect(&pair);
+	ksft_test_result(right && connp_wait_conns(before),
+			 "%u that wait for a connection: %u ends are in groups\n",
+			 n, expected);
+}
+
+static atomic_uint signals;
+
+static void count_signal(int signal)
+{
+	signals += signal == SIGIO;
+}
+
+static void test_signals(void)
+{
+	long before = connp_conns();
+	struct connp_pair pair;
+	bool right;
+
+	signal(SIGIO, count_signal);
+	connp_connect(CONNP_V4, &pair);
+	if (fcntl(pair.server, F_SETOWN, getpid()) ||
+	    fcntl(pair.server, F_SETFL, O_ASYNC))
+		ksft_exit_fail_perror("O_ASYNC");
+	right = connp_exchange(&pair, 3);
+	right &= connp_wait_conns(before + 1);
+	connp_disconnect(&pair);
+	ksft_test_result(right && signals && connp_wait_conns(before),
+			 "processes that are sent signals: only the other end is in a group\n");
+}
+
+/* Who makes one may do anything in it, and does not have to be anybody. */
+static void test_user_namespace(void)
+{
+	long before = connp_conns();
+	struct connp_pair pair;
+	bool right;
+	pid_t child;
+	int status;
+
+	fflush(stdout);
+	child = fork();
+	if (!child) {
+		if (unshare(CLONE_NEWUSER))
+			_exit(KSFT_SKIP);
+		connp_new_netns();
+		connp_connect(CONNP_V4, &pair);
+		right = connp_exchange(&pair, 3) && connp_conns() == before;
+		fflush(stdout);
+		_exit(right ? KSFT_PASS : KSFT_FAIL);
+	}
+	if (child < 0 || waitpid(child, &status, 0) != child ||
+	    !WIFEXITED(status))
+		ksft_exit_fail_perror("a user namespace");
+	if (WEXITSTATUS(status) == KSFT_SKIP)
+		ksft_test_result_skip("a user's namespace: there may be none\n");
+	else
+		ksft_test_result(!status, "in a user's namespace none is in a group\n");
+}
+
 /* Connections spread over groups by a keyed hash: all but evenly. */
 static void test_spread(void)
 {
@@ -318,7 +409,7 @@ int main(void)
 {
 	connp_need_groups();
 	has_threads = connp_has_threads();
-	connp_start(23, 60);
+	connp_start(27, 60);
 	test_private();
 	test_format();
 	test_parameter();
@@ -329,6 +420,10 @@ int main(void)
 	test_repair();
 	test_ulp();
 	test_mptcp();
+	test_waiters(WAITERS_FEW, 2);
+	test_waiters(WAITERS_MANY, 1);
+	test_signals();
+	test_user_namespace();
 	test_spread();
 	ksft_finished();
 }

@@ -10,6 +10,8 @@
  * And a connection may be killed before it is accepted: whoever closes the listener
  * does not expect, nor wait for, an owner of it.
  */
+#include <signal.h>
+
 #include "connp_peer.h"
 #include "connp_readers.h"
 #include "connp_threads.h"
@@ -30,6 +32,7 @@ struct life {
 	struct connp_peer *peer;
 	enum next next;
 	int result;
+	atomic_bool done;
 	pthread_t thread;
 };
 
@@ -57,6 +60,7 @@ static void *live(void *argument)
 		ksft_print_msg("connect: %s\n", strerror(errno));
 		life->result = -1;
 	}
+	life->done = true;
 	return NULL;
 }
 
@@ -114,6 +118,45 @@ static void test_reconnect(unsigned char flags, const char *what)
 	ksft_test_result(right && is == TCP_SYN_SENT,
 			 "connected elsewhere, %s of the old peer is not the new one's\n",
 			 what);
+	close(peer.fd);
+}
+
+/*
+ * What has been queued while the connection was in a group, which it leaves on the
+ * way to its next life: a SYN, which would cross its own there.
+ */
+static void test_left(void)
+{
+	struct connp_peer peer;
+	struct life life = { .peer = &peer, .next = RECONNECT };
+	unsigned int is;
+	long queued = 0;
+
+	connp_peer_connect_in(&peer, connp_held_group);
+	signal(SIGIO, SIG_IGN);
+	if (fcntl(peer.fd, F_SETOWN, getpid()) ||
+	    fcntl(peer.fd, F_SETFL, O_ASYNC | O_NONBLOCK))
+		ksft_exit_fail_perror("O_ASYNC");
+	if (threads) {
+		connp_wait_drained();
+		connp_hold();
+	}
+	connp_arrive(&peer, TH_SYN, "", 0);
+	if (threads)
+		queued = connp_row("queued", connp_held_group);
+	life.thread = connp_thread(live, &life);
+	/* It is in its next life, or waits for the group. */
+	while (!life.done &&
+	       !(threads && connp_row("queued", connp_held_group) > queued))
+		usleep(1000);
+	if (threads)
+		connp_release();
+	pthread_join(life.thread, NULL);
+	if (threads)
+		connp_wait_drained();
+	is = connp_state(peer.fd);
+	ksft_test_result(!life.result && is == TCP_SYN_SENT,
+			 "out of its group and connected elsewhere, a SYN from before does not cross the new one's\n");
 	close(peer.fd);
 }
 
@@ -279,7 +322,7 @@ int main(void)
 	if (threads)
 		connp_hold_open();
 	connp_guard(restore);
-	connp_start(8, 120);
+	connp_start(9, 120);
 	if (threads)
 		connp_hold_choose();
 	connp_peer_start(10);
@@ -289,6 +332,7 @@ int main(void)
 	test_time_wait();
 	test_reconnect(TH_SYN | TH_ACK, "a SYN-ACK");
 	test_reconnect(TH_RST | TH_ACK, "a RST");
+	test_left();
 	test_listen(TH_ACK, "an ACK");
 	test_listen(TH_SYN, "a SYN");
 	test_killed();
