@@ -7,7 +7,8 @@
  * flows' throughput with it is at least 80 % of that without. Neighbours are
  * processes that stall in sendmsg() or recvmsg() on a page that is withheld,
  * peers that send tiny segments out of order or storms of SACK blocks, a SYN
- * flood, and readers that never read.
+ * flood, readers that never read, and one that has itself woken thousands of times
+ * for each byte.
  *
  * The flows are paced because a neighbour may have its share of the CPUs, in
  * stock as well. What they must not do is to wait for it longer than that.
@@ -34,6 +35,8 @@
 /* ...and so long, in ms, at least. */
 #define PERIOD_MIN	20
 #define MAX_PAIRS	9
+/* Duplicates of a descriptor, each in so many epoll instances. */
+#define CROWD		60
 /* Tiny segments at a time. */
 #define TINY_BATCH	64
 
@@ -66,7 +69,7 @@ static void open_flows(void)
 	struct rlimit limit;
 	unsigned int i;
 
-	limit.rlim_cur = 2 * nr_flows + 100;
+	limit.rlim_cur = 2 * nr_flows + 2 * CROWD + 100;
 	limit.rlim_max = limit.rlim_cur;
 	if (setrlimit(RLIMIT_NOFILE, &limit))
 		ksft_exit_fail_perror("RLIMIT_NOFILE");
@@ -349,6 +352,47 @@ static void nonread_end(void)
 	}
 }
 
+static struct connp_pair crowd_pair;
+static int crowd[2 * CROWD];
+
+static const char *crowd_open(void)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	unsigned int i, j;
+
+	connp_connect(CONNP_V4, &crowd_pair);
+	for (i = 0; i < CROWD; i++) {
+		crowd[i] = dup(crowd_pair.server);
+		crowd[CROWD + i] = epoll_create1(EPOLL_CLOEXEC);
+		if (crowd[i] < 0 || crowd[CROWD + i] < 0)
+			ksft_exit_fail_perror("a crowd");
+	}
+	for (i = 0; i < CROWD; i++)
+		for (j = 0; j < CROWD; j++)
+			if (epoll_ctl(crowd[CROWD + i], EPOLL_CTL_ADD, crowd[j],
+				      &event))
+				ksft_exit_fail_perror("epoll_ctl");
+	return NULL;
+}
+
+static void crowd_wake(void)
+{
+	char byte = 0;
+
+	connp_send(crowd_pair.client, &byte, 1);
+	connp_recv(crowd_pair.server, &byte, 1);
+	deeds++;
+}
+
+static void crowd_close(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(crowd); i++)
+		close(crowd[i]);
+	connp_disconnect(&crowd_pair);
+}
+
 static struct connp_peer peer;
 static unsigned int seed = 1;
 
@@ -525,6 +569,8 @@ static struct neighbour neighbours[] = {
 	  .close = connp_fuse_close },
 	{ .name = "readers that never read",
 	  .begin = nonread_begin, .end = nonread_end },
+	{ .name = "a reader with thousands of epoll entries",
+	  .open = crowd_open, .attack = crowd_wake, .close = crowd_close },
 	{ .name = "tiny segments out of order",
 	  .open = peer_open, .attack = send_tiny, .close = peer_close },
 	{ .name = "a storm of SACK blocks",
