@@ -30,7 +30,7 @@ help:
 	@echo '    HOST=server      not in guests, but on this machine, over ssh, with the kernel'
 	@echo '    CLIENTS="a b"    that it has booted; these are behind its NICs'
 	@echo 'make test            checks and tests, in short; what CI runs'
-	@echo '    MINUTES=60       leave out kselftests that would end later, and say so'
+	@echo '    MINUTES=57       leave out kselftests that would end later, and say so'
 	@echo '                     (nothing: no limit)'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
