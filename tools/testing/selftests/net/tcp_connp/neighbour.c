@@ -114,15 +114,19 @@ static double window(unsigned int times)
 	/* What arrives so late makes no difference any more. */
 	double patience = 4 * times * period;
 	size_t before = received;
+	ssize_t n;
 
 	while (received - before < (size_t)all * MESSAGE &&
 	       (!period || passed < patience)) {
 		due = all;
 		if (period && passed < times * period)
 			due = passed / period * nr_flows;
-		for (; i < due; i++, sent += MESSAGE)
-			if (send(flows[i % nr_flows].client, message, MESSAGE,
-				 MSG_DONTWAIT | MSG_NOSIGNAL) != MESSAGE)
+		for (; i < due; i++) {
+			n = send(flows[i % nr_flows].client, message, MESSAGE,
+				 MSG_DONTWAIT | MSG_NOSIGNAL);
+			if (n > 0)
+				sent += n;
+			if (n != MESSAGE)
 				break;
 		receive(1);
 		passed = connp_ms() - start;
