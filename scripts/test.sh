@@ -188,7 +188,7 @@ stage()
 	kcsan)	variant kcsan test-guest.sh connp-l connp-t ;;
 	soak)	build_selftests || return
 		# shellcheck disable=SC2086 # may be a list
-		FUZZ_SEED=$asked_seed variant debug soak.py ${ORG:-connp-l connp-t} ;;
+		FUZZ_SEED=$asked_seed variant fulldebug soak.py ${ORG:-connp-l connp-t} ;;
 	# Its kernel is not among those of `make test`.
 	up)	ORG=up "$TOP/scripts/kernel.sh" &&
 		"$TOP/scripts/test-guest.sh" up ;;

@@ -103,15 +103,16 @@ disturb()
 	echo $status >"/share/$name.ended"
 }
 
-# again NAME: one of the selftests, until the time is up or it fails.
+# again NAME [PART]: one of the selftests, until the time is up or it fails.
 again()
 {
 	name=$1
+	shift
 	times=0
 	status=0
 	while time_left && [ $status = 0 ]; do
 		status=0
-		"/selftests/$name" >"/share/$name.log" 2>&1 || status=$?
+		"/selftests/$name" "$@" >"/share/$name.log" 2>&1 || status=$?
 		times=$((times + 1))
 	done
 	echo $status >"/share/$name.ended"
@@ -195,6 +196,30 @@ cpus_come_and_go()
 	echo "CPUs_offline_and_online $times" >>/tmp/injected
 }
 
+# cut_short NAME SERVER-NAMESPACE CLIENT-NAMESPACE ADDRESS COMMAND...: streams
+# between the two, in the middle of which the command takes away what they need.
+cut_short()
+{
+	ready=/tmp/$1 serving=$2 sinking=$3 address=$4
+	shift 4
+	ip netns exec "$serving" ptcpbench serve -a "$address" -c 8 -d 60 \
+		-p 5011 --write --ready "$ready" >/dev/null 2>&1 &
+	pid=$!
+	until [ -s "$ready" ] || ! kill -0 $pid 2>/dev/null; do
+		sleep 0.1
+	done
+	ip netns exec "$sinking" ptcpbench sink -a "$address" -c 8 \
+		-p 5011 >/dev/null 2>&1 &
+	sleep 4
+	if "$@" && [ -s "$ready" ]; then
+		times=$((times + 1))
+	fi
+	# They may have noticed.
+	kill -9 $pid $! 2>/dev/null
+	wait $pid $! 2>/dev/null
+	rm -f "$ready"
+}
+
 # Namespaces that end with whatever is going on in them.
 namespaces_die()
 {
@@ -203,23 +228,28 @@ namespaces_die()
 		echo $((1 << (times % 3 * 5))) >/proc/sys/net/ipv4/tcp_child_ehash_entries
 		ip netns add soak-dying
 		ip -n soak-dying link set lo up
-		ip netns exec soak-dying ptcpbench serve -a 127.0.0.1 -c 8 -d 60 \
-			-p 5011 --ready /tmp/dying >/dev/null 2>&1 &
-		pid=$!
-		until [ -s /tmp/dying ]; do
-			sleep 0.1
-		done
-		ip netns exec soak-dying ptcpbench sink -a 127.0.0.1 -c 8 \
-			-p 5011 >/dev/null 2>&1 &
-		sleep 4
-		ip netns delete soak-dying
-		# They may have noticed.
-		kill -9 $pid $! 2>/dev/null
-		wait $pid $! 2>/dev/null
-		rm -f /tmp/dying
-		times=$((times + 1))
+		cut_short dying soak-dying soak-dying 127.0.0.1 \
+			ip netns delete soak-dying
 	done
 	echo "namespaces_ended_under_load $times" >>/tmp/injected
+}
+
+# Devices that are unregistered with packets on their way.
+devices_go()
+{
+	ip netns add soak-beyond
+	times=0
+	while time_left; do
+		ip -n "$server" link add soak0 type veth peer name soak1 netns soak-beyond
+		ip -n "$server" address add 198.51.100.1/24 dev soak0
+		ip -n soak-beyond address add 198.51.100.2/24 dev soak1
+		ip -n "$server" link set soak0 up
+		ip -n soak-beyond link set soak1 up
+		cut_short going "$server" soak-beyond 198.51.100.1 \
+			ip -n "$server" link delete soak0
+	done
+	ip netns delete soak-beyond
+	echo "devices_unregistered_under_load $times" >>/tmp/injected
 }
 
 readers()
@@ -240,10 +270,14 @@ prepare
 : >/tmp/injected
 disturb fuzz env FUZZ_SECONDS="$seconds" /selftests/fuzz &
 again storm &
+again neighbour &
+again memory cgroup &
+again dynaddr &
 no_memory &
 little_memory &
 cpus_come_and_go &
 namespaces_die &
+devices_go &
 readers &
 load_inside loopback 127.0.0.1 "$server" --write &
 load_inside badnet 192.0.2.1 "$client" &

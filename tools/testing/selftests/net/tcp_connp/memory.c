@@ -15,6 +15,8 @@
  * has to reclaim, or where that is not possible to go beyond the limit. Without
  * those pages there would be nothing to reclaim, and stock, too, would have to
  * kill. Connections outside of the cgroup, in the same groups, go on.
+ *
+ * By its name one of these parts is run alone.
  */
 #include <signal.h>
 #include <sys/mman.h>
@@ -24,7 +26,7 @@
 
 #define STREAMS		8
 /* What has not moved for so long never will. */
-#define PATIENCE	60
+#define PATIENCE	(connp_shared() ? 1200 : 60)
 #define CHUNK		(32 * 1024)
 #define MIB		(1024 * 1024u)
 
@@ -59,6 +61,8 @@ struct stream {
 	pthread_t threads[2];
 };
 
+/* The part that is run; NULL: all. Others are not to change what they need not. */
+static const char *only;
 static struct connp_sysctl tcp_mem = { .name = "/proc/sys/net/ipv4/tcp_mem" };
 static const char *no_faults;
 static char cgroup_root[32];
@@ -604,25 +608,66 @@ static void test_cgroup(void)
 	munmap(inside, sizeof(*inside));
 }
 
+static bool asked_for(const char *part)
+{
+	return !only || !strcmp(only, part);
+}
+
 static void restore(void)
 {
 	if (!no_faults)
 		connp_faults_off();
-	connp_sysctl_restore(&tcp_mem);
+	if (asked_for("pressure") || asked_for("limit"))
+		connp_sysctl_restore(&tcp_mem);
 	rmdir(cgroup);
 	umount(cgroup_root);
 	rmdir(cgroup_root);
 }
 
-int main(void)
+static void test_pressure(void)
 {
 	char mem[64];
 
-	if (connp_slow() && !connp_full()) {
+	snprintf(mem, sizeof(mem), "%u %u %s", LOW, PRESSURE,
+		 strrchr(tcp_mem.saved, '\t'));
+	test_tcp_mem("pressure", mem, PRESSURE);
+}
+
+static void test_limit(void)
+{
+	char mem[64];
+
+	/* Under pressure they would not get there. */
+	snprintf(mem, sizeof(mem), "%u %u %u", LIMIT - 2, LIMIT - 1, LIMIT);
+	test_tcp_mem("limit", mem, LIMIT - untold());
+}
+
+static const struct part {
+	const char *name;
+	unsigned int results;
+	void (*run)(void);
+} parts[] = {
+	{ "failing", 3, test_failing },
+	{ "pressure", 3, test_pressure },
+	{ "limit", 3, test_limit },
+	{ "cgroup", 5, test_cgroup },
+};
+
+int main(int argc, char **argv)
+{
+	unsigned int results = 0, i;
+
+	only = argc > 1 ? argv[1] : NULL;
+	for (i = 0; i < ARRAY_SIZE(parts); i++)
+		if (asked_for(parts[i].name))
+			results += parts[i].results;
+	if (!results)
+		ksft_exit_fail_msg("%s is not a part of this test\n", only);
+	if (connp_slow() && !connp_full() && !only) {
 		ksft_print_header();
 		ksft_exit_skip("takes minutes on a kernel that checks itself\n");
 	}
-	no_faults = connp_faults_lack();
+	no_faults = asked_for("failing") ? connp_faults_lack() : "to be wanted";
 	if (geteuid())
 		ksft_exit_skip("needs root, for the limits of memory\n");
 	connp_sysctl_open(&tcp_mem);
@@ -630,17 +675,12 @@ int main(void)
 		 getpid());
 	snprintf(cgroup, sizeof(cgroup), "%s/connp", cgroup_root);
 	connp_guard(restore);
-	connp_start(14, connp_full() ? 1800 : 480);
+	connp_start(results, connp_full() ? 1800 : 480);
 	connp_count_others();
 	/* What is lost is soon repaired. */
 	connp_write_file("/proc/sys/net/ipv4/tcp_rto_min_us", "10000");
-	test_failing();
-	snprintf(mem, sizeof(mem), "%u %u %s", LOW, PRESSURE,
-		 strrchr(tcp_mem.saved, '\t'));
-	test_tcp_mem("pressure", mem, PRESSURE);
-	/* Under pressure they would not get there. */
-	snprintf(mem, sizeof(mem), "%u %u %u", LIMIT - 2, LIMIT - 1, LIMIT);
-	test_tcp_mem("limit", mem, LIMIT - untold());
-	test_cgroup();
+	for (i = 0; i < ARRAY_SIZE(parts); i++)
+		if (asked_for(parts[i].name))
+			parts[i].run();
 	ksft_finished();
 }
