@@ -34,7 +34,7 @@ help:
 	@echo '                     (nothing: no limit)'
 	@echo 'make test-full       all of them at full length, on more kernels (hours)'
 	@echo 'make soak            connp-l and connp-t that check themselves, under load, with'
-	@echo '    SOAK=20          much going wrong at once: so many minutes each'
+	@echo '    SOAK=20          all going wrong at once: so many minutes each'
 	@echo '    ORG=...          only this one'
 	@echo 'make vm ORG=...      a shell in the guest, with the same NICs'
 	@echo 'make iperf3 ORG=...  the same rig driven by iperf3, as an independent check'
