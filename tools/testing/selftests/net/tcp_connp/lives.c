@@ -121,6 +121,14 @@ static void test_reconnect(unsigned char flags, const char *what)
 	close(peer.fd);
 }
 
+/* Until a thread is done, or has queued a call on the group, and waits for it. */
+static void wait_done_or_queued(const atomic_bool *done, long queued)
+{
+	while (!*done &&
+	       !(threads && connp_row("queued", connp_held_group) > queued))
+		usleep(1000);
+}
+
 /*
  * What has been queued while the connection was in a group, which it leaves on the
  * way to its next life: a SYN, which would cross its own there.
@@ -145,10 +153,7 @@ static void test_left(void)
 	if (threads)
 		queued = connp_row("queued", connp_held_group);
 	life.thread = connp_thread(live, &life);
-	/* It is in its next life, or waits for the group. */
-	while (!life.done &&
-	       !(threads && connp_row("queued", connp_held_group) > queued))
-		usleep(1000);
+	wait_done_or_queued(&life.done, queued);
 	if (threads)
 		connp_release();
 	pthread_join(life.thread, NULL);
@@ -295,10 +300,7 @@ static void test_killed(void)
 		queued = connp_row("queued", connp_held_group);
 	}
 	victim.thread = connp_thread(kill_victim, NULL);
-	/* It is killed, or waits for the group. */
-	while (!victim.done &&
-	       !(threads && connp_row("queued", connp_held_group) > queued))
-		usleep(1000);
+	wait_done_or_queued(&victim.done, queued);
 	close(connp_peer_listener);
 	if (threads)
 		connp_release();
